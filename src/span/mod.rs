@@ -1,0 +1,23 @@
+//! The vocabulary: what a span is, as OpenTelemetry defines it, as it lies on disk and as SQL
+//! sees it. Pure: no I/O, no await.
+
+mod batch;
+mod ids;
+mod json;
+mod kind;
+mod logical_schema;
+mod model;
+mod origin;
+mod storage_schema;
+mod value;
+
+pub use batch::SpanBatchBuilder;
+pub use ids::{SpanId, TraceId};
+pub use json::{JsonLookup, lookup, members, render_value, unquote};
+pub use kind::{SpanKind, StatusCode};
+pub use logical_schema::{COLUMN_ALIASES, IdKind, logical_schema};
+pub(crate) use logical_schema::{logical_event_fields, logical_link_fields};
+pub use model::{Attributes, Event, Link, Resource, Scope, Span};
+pub use origin::Origin;
+pub use storage_schema::{column, storage_schema};
+pub use value::Value;
