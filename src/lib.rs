@@ -2,7 +2,9 @@
 
 pub mod config;
 pub mod error;
+pub mod functions;
 pub mod span;
+pub mod table;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};

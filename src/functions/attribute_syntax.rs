@@ -1,0 +1,74 @@
+//! What `attributes['k']`, `attributes->>'k'` and `attributes->'k'` mean.
+//!
+//! Read [`AttributeSyntax`].
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr,
+};
+use datafusion::logical_expr::sqlparser::ast::BinaryOperator;
+use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, ScalarUDF, lit};
+
+use super::scalar::{AttributeFunc, AttributeOutput};
+
+/// Plans subscripts and arrows on text columns as lookups of an attribute. On structs and lists
+/// they keep their usual meaning.
+#[derive(Debug)]
+pub struct AttributeSyntax {
+    text: Arc<ScalarUDF>,
+    json: Arc<ScalarUDF>,
+}
+
+impl Default for AttributeSyntax {
+    fn default() -> Self {
+        let function = |output| Arc::new(ScalarUDF::from(AttributeFunc::new(output)));
+        Self {
+            text: function(AttributeOutput::Text),
+            json: function(AttributeOutput::Json),
+        }
+    }
+}
+
+impl ExprPlanner for AttributeSyntax {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let function = match expr.op {
+            BinaryOperator::LongArrow => &self.text,
+            BinaryOperator::Arrow => &self.json,
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        if !is_text(&expr.left, schema) {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let arguments = vec![expr.left, expr.right];
+        Ok(PlannerResult::Planned(function.call(arguments)))
+    }
+
+    fn plan_field_access(
+        &self,
+        expr: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        let GetFieldAccess::NamedStructField { name } = &expr.field_access else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        if !is_text(&expr.expr, schema) {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let key = lit(name.clone());
+        Ok(PlannerResult::Planned(self.text.call(vec![expr.expr, key])))
+    }
+}
+
+fn is_text(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(
+        expr.get_type(schema),
+        Ok(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    )
+}

@@ -1,0 +1,212 @@
+//! The `spans` table.
+//!
+//! Read [`SpansTable`]: it turns a snapshot of the lake and a query's filters into DataFusion's
+//! own Parquet scan. Nothing of the Parquet reader is ours.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use datafusion::config::TableParquetOptions;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::TableType;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::metrics::MetricBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use object_store::ObjectMeta;
+
+use super::adapter::SpanAdapterFactory;
+use super::predicate::SpanPredicate;
+use super::pruning::{FilePlan, PruningReport, all_files, choose_files};
+use crate::span::logical_schema;
+use crate::storage::{LakeFile, Log, TraceFilters};
+
+/// The spans of a lake as a table; each scan sees the lake's last known snapshot.
+#[derive(Debug)]
+pub struct SpansTable {
+    log: Arc<Log>,
+    filters: Arc<TraceFilters>,
+    store_url: ObjectStoreUrl,
+    pruning: bool,
+}
+
+impl SpansTable {
+    /// The table of the lake behind `log`, whose files are found under `store_url`. Without
+    /// `pruning` every file, page and row is read; no answer changes.
+    pub fn new(
+        log: Arc<Log>,
+        filters: Arc<TraceFilters>,
+        store_url: ObjectStoreUrl,
+        pruning: bool,
+    ) -> Self {
+        Self {
+            log,
+            filters,
+            store_url,
+            pruning,
+        }
+    }
+
+    async fn plan_files(&self, filters: &[Expr]) -> crate::Result<FilePlan> {
+        let snapshot = self.log.snapshot();
+        if !self.pruning {
+            return Ok(all_files(&snapshot));
+        }
+        let predicate = SpanPredicate::extract(filters);
+        choose_files(&snapshot, &predicate)
+            .prune_by_filters(self.log.store(), &self.filters, &predicate)
+            .await
+    }
+
+    fn source(&self, state: &dyn Session, report: &PruningReport) -> Result<ParquetSource> {
+        let mut options = TableParquetOptions::new();
+        options.global = state.config_options().execution.parquet.clone();
+        options.global.pushdown_filters = true;
+        // Trace-id filters were asked, and cached, before the scan was planned.
+        options.global.bloom_filter_on_read = false;
+        options.global.pruning = self.pruning;
+        options.global.enable_page_index = self.pruning;
+        let runtime = state.runtime_env();
+        let store = runtime.object_store(&self.store_url)?;
+        let metadata = runtime.cache_manager.get_file_metadata_cache();
+        let reader = CachedParquetFileReaderFactory::new(store, metadata);
+        let source = ParquetSource::new(logical_schema())
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(reader));
+        for (name, count) in [
+            ("files_considered", report.considered),
+            ("files_pruned_by_hour", report.by_hour),
+            ("files_pruned_by_bucket", report.by_bucket),
+            ("files_pruned_by_statistics", report.by_statistics),
+            ("files_pruned_by_trace_filter", report.by_trace_filter),
+        ] {
+            MetricBuilder::new(source.metrics()).global_counter(name).add(count);
+        }
+        Ok(source)
+    }
+}
+
+#[async_trait]
+impl TableProvider for SpansTable {
+    fn schema(&self) -> SchemaRef {
+        logical_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Files are skipped by what filters say, rows are filtered by the plan.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self.plan_files(filters).await?;
+        let source = self.source(state, &plan.report)?;
+        let schema = logical_schema();
+        let statistics = table_statistics(&plan.files, &schema);
+        let groups = file_groups(&plan.files, state.config().target_partitions(), &schema)?;
+        let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+/// Files dealt out to `target` groups of about equal rows, each keeping the order of `files`.
+fn file_groups(
+    files: &[Arc<LakeFile>],
+    target: usize,
+    schema: &SchemaRef,
+) -> Result<Vec<FileGroup>> {
+    let count = target.clamp(1, files.len().max(1));
+    let mut groups = vec![(0u64, Vec::new()); count];
+    for file in files {
+        // The group with the fewest rows so far takes the next file.
+        if let Some((rows, group)) = groups.iter_mut().min_by_key(|(rows, _)| *rows) {
+            *rows += file.row_count.max(1);
+            group.push(partitioned_file(file, schema)?);
+        }
+    }
+    Ok(groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect())
+}
+
+fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFile> {
+    let meta = ObjectMeta {
+        location: object_store::path::Path::parse(&file.path)?,
+        // Files are never changed in place, so a cache may trust path and size alone.
+        last_modified: chrono::DateTime::from_timestamp_millis(file.modified_ms)
+            .unwrap_or_default(),
+        size: file.size,
+        e_tag: None,
+        version: None,
+    };
+    Ok(PartitionedFile::new_from_meta(meta)
+        .with_statistics(Arc::new(file_statistics(file, schema))))
+}
+
+fn file_statistics(file: &LakeFile, schema: &SchemaRef) -> Statistics {
+    let rows = usize::try_from(file.row_count).unwrap_or(usize::MAX);
+    statistics(rows, file.size, Some((file.min_start_nano, file.max_start_nano)), schema)
+}
+
+fn table_statistics(files: &[Arc<LakeFile>], schema: &SchemaRef) -> Statistics {
+    let rows: u64 = files.iter().map(|file| file.row_count).sum();
+    let bytes: u64 = files.iter().map(|file| file.size).sum();
+    let first = files.iter().map(|file| file.min_start_nano).min();
+    let last = files.iter().map(|file| file.max_start_nano).max();
+    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+    statistics(rows, bytes, first.zip(last), schema)
+}
+
+/// Statistics that are exact for rows and start times, and silent about everything else.
+fn statistics(
+    rows: usize,
+    bytes: u64,
+    start_nanos: Option<(i64, i64)>,
+    schema: &SchemaRef,
+) -> Statistics {
+    let columns = schema.fields().iter().map(|field| {
+        let mut column = ColumnStatistics::new_unknown();
+        if let ("start_time", Some((first, last))) = (field.name().as_str(), start_nanos) {
+            let time =
+                |nanos| ScalarValue::TimestampNanosecond(Some(nanos), Some("UTC".into()));
+            column.min_value = Precision::Exact(time(first));
+            column.max_value = Precision::Exact(time(last));
+            column.null_count = Precision::Exact(0);
+        } else if !field.is_nullable() {
+            column.null_count = Precision::Exact(0);
+        }
+        column
+    });
+    Statistics {
+        num_rows: Precision::Exact(rows),
+        total_byte_size: Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        column_statistics: columns.collect(),
+    }
+}

@@ -1,0 +1,111 @@
+//! Which files of a lake a query must read, and what each step ruled out.
+//!
+//! Read [`choose_files`], which is pure, and [`FilePlan`]. The last step, the trace-id filters,
+//! needs the files themselves and is [`FilePlan::prune_by_filters`]. Skipping pages and rows
+//! inside a file is DataFusion's.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+
+use super::predicate::SpanPredicate;
+use crate::error::Result;
+use crate::span::TraceId;
+use crate::storage::{Hour, LakeFile, Snapshot, Store, TraceFilters};
+
+/// How many trace-id filters are read at the same time.
+const FILTER_READS: usize = 16;
+
+/// Files left, newest hour first, and what was ruled out on the way.
+#[derive(Debug, Default, Clone)]
+pub(super) struct FilePlan {
+    /// The files to read.
+    pub files: Vec<Arc<LakeFile>>,
+    /// What each step removed.
+    pub report: PruningReport,
+}
+
+/// How many files each step of pruning removed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PruningReport {
+    /// Files of the snapshot.
+    pub considered: usize,
+    /// Their hour lies outside the time asked for.
+    pub by_hour: usize,
+    /// Their bucket holds none of the trace ids.
+    pub by_bucket: usize,
+    /// Their earliest or latest start lies outside the time asked for.
+    pub by_statistics: usize,
+    /// Their trace-id filter holds none of the trace ids.
+    pub by_trace_filter: usize,
+}
+
+/// The files that hours, buckets and statistics cannot rule out.
+pub(super) fn choose_files(snapshot: &Snapshot, predicate: &SpanPredicate) -> FilePlan {
+    let mut plan = FilePlan::default();
+    plan.report.considered = snapshot.file_count();
+    if predicate.is_never() {
+        plan.report.by_hour = snapshot.file_count();
+        return plan;
+    }
+    let hours = Hour::of_nano(predicate.min_start_nano)..=Hour::of_nano(predicate.max_start_nano);
+    let mut in_hours = 0;
+    for (_, files) in snapshot.files_by_hour().range(hours).rev() {
+        in_hours += files.len();
+        for file in files {
+            let ids = predicate.trace_ids.as_ref();
+            if ids.is_some_and(|ids| !ids.iter().any(|id| file.bucket.may_contain(id))) {
+                plan.report.by_bucket += 1;
+            } else if file.max_start_nano < predicate.min_start_nano
+                || file.min_start_nano > predicate.max_start_nano
+            {
+                plan.report.by_statistics += 1;
+            } else {
+                plan.files.push(Arc::clone(file));
+            }
+        }
+    }
+    plan.report.by_hour = plan.report.considered - in_hours;
+    plan
+}
+
+/// Every file: what a query reads with pruning off.
+pub(super) fn all_files(snapshot: &Snapshot) -> FilePlan {
+    FilePlan {
+        files: snapshot.files().cloned().collect(),
+        report: PruningReport {
+            considered: snapshot.file_count(),
+            ..PruningReport::default()
+        },
+    }
+}
+
+impl FilePlan {
+    /// Removes the files whose trace-id filter rules out every id asked for.
+    pub(super) async fn prune_by_filters(
+        mut self,
+        store: &Store,
+        filters: &TraceFilters,
+        predicate: &SpanPredicate,
+    ) -> Result<Self> {
+        let Some(ids) = &predicate.trace_ids else {
+            return Ok(self);
+        };
+        let considered = self.files.len();
+        let ids: Vec<TraceId> = ids.iter().copied().collect();
+        let kept = futures::stream::iter(std::mem::take(&mut self.files))
+            .map(|file| {
+                let ids = &ids;
+                async move {
+                    let may_contain = filters.may_contain(store, &file, ids).await?;
+                    Ok::<_, crate::Error>(may_contain.then_some(file))
+                }
+            })
+            .buffered(FILTER_READS)
+            .try_collect::<Vec<_>>()
+            .await?;
+        self.files = kept.into_iter().flatten().collect();
+        self.report.by_trace_filter = considered - self.files.len();
+        Ok(self)
+    }
+}
