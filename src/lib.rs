@@ -3,6 +3,7 @@
 pub mod config;
 pub mod error;
 pub mod span;
+pub mod storage;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
