@@ -4,6 +4,7 @@ pub mod config;
 pub mod error;
 pub mod functions;
 pub mod span;
+pub mod storage;
 pub mod table;
 
 pub use config::Config;

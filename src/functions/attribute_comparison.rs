@@ -70,8 +70,16 @@ impl AttributeComparison {
                 negated,
             }) if is_attribute(&expr) && !list.is_empty() => {
                 let numbers = list.iter().all(|item| is_exact_number(item, schema));
-                let expr = if numbers { Box::new(self.as_double(&expr)) } else { expr };
-                let list = if numbers { list } else { list.into_iter().map(as_text).collect() };
+                let expr = if numbers {
+                    Box::new(self.as_double(&expr))
+                } else {
+                    expr
+                };
+                let list = if numbers {
+                    list
+                } else {
+                    list.into_iter().map(as_text).collect()
+                };
                 Transformed::yes(Expr::InList(InList::new(expr, list, negated)))
             }
             Expr::Between(Between {
@@ -122,7 +130,9 @@ fn is_attribute(expr: &Expr) -> bool {
 
 /// A number, known or not, that a double can be compared with.
 fn is_exact_number(expr: &Expr, schema: &DFSchema) -> bool {
-    let numeric = expr.get_type(schema).is_ok_and(|data_type| data_type.is_numeric());
+    let numeric = expr
+        .get_type(schema)
+        .is_ok_and(|data_type| data_type.is_numeric());
     numeric && !is_large_integer(expr)
 }
 

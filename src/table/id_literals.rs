@@ -87,7 +87,10 @@ fn is_equality(op: Operator) -> bool {
 /// The kind of id a column holds, by the mark its field carries.
 fn id_kind(expr: &Expr, schema: &DFSchema) -> Option<IdKind> {
     match expr {
-        Expr::Column(column) => schema.field_from_column(column).ok().and_then(|f| IdKind::of(f)),
+        Expr::Column(column) => schema
+            .field_from_column(column)
+            .ok()
+            .and_then(|f| IdKind::of(f)),
         Expr::Alias(alias) => id_kind(&alias.expr, schema),
         Expr::OuterReferenceColumn(field, _) => IdKind::of(field),
         _ => None,

@@ -108,7 +108,12 @@ fn extract(filter: &Expr) -> SpanPredicate {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
             Operator::And => extract(left).intersect(extract(right)),
             Operator::Or => extract(left).unite(extract(right)),
-            op => match (column_name(left), literal(right), column_name(right), literal(left)) {
+            op => match (
+                column_name(left),
+                literal(right),
+                column_name(right),
+                literal(left),
+            ) {
                 (Some(name), Some(value), _, _) => comparison(name, *op, value),
                 (_, _, Some(name), Some(value)) => match op.swap() {
                     Some(op) => comparison(name, op, value),
@@ -193,18 +198,32 @@ mod tests {
     const B: &str = "0000000000000000000000000000000b";
 
     fn ids(texts: &[&str]) -> Option<BTreeSet<TraceId>> {
-        Some(texts.iter().map(|text| TraceId::parse(text).unwrap()).collect())
+        Some(
+            texts
+                .iter()
+                .map(|text| TraceId::parse(text).unwrap())
+                .collect(),
+        )
     }
 
     fn time(nanos: i64) -> Expr {
-        lit(ScalarValue::TimestampNanosecond(Some(nanos), Some("UTC".into())))
+        lit(ScalarValue::TimestampNanosecond(
+            Some(nanos),
+            Some("UTC".into()),
+        ))
     }
 
     #[test]
     fn ids_are_united_by_or_and_intersected_by_and() {
         let either = col("trace_id").eq(lit(A)).or(lit(B).eq(col("trace_id")));
-        assert_eq!(SpanPredicate::extract(std::slice::from_ref(&either)).trace_ids, ids(&[A, B]));
-        let both = [either, col("trace_id").in_list(vec![lit(B), lit("")], false)];
+        assert_eq!(
+            SpanPredicate::extract(std::slice::from_ref(&either)).trace_ids,
+            ids(&[A, B])
+        );
+        let both = [
+            either,
+            col("trace_id").in_list(vec![lit(B), lit("")], false),
+        ];
         assert_eq!(SpanPredicate::extract(&both).trace_ids, ids(&[B]));
         let never = [col("trace_id").eq(lit(A)), col("trace_id").eq(lit(B))];
         assert!(SpanPredicate::extract(&never).is_never());
@@ -224,9 +243,15 @@ mod tests {
 
     #[test]
     fn times_bound_from_both_sides() {
-        let filters = [col("start_time").gt(time(10)), time(20).gt_eq(col("start_time"))];
+        let filters = [
+            col("start_time").gt(time(10)),
+            time(20).gt_eq(col("start_time")),
+        ];
         let predicate = SpanPredicate::extract(&filters);
-        assert_eq!((predicate.min_start_nano, predicate.max_start_nano), (11, 20));
+        assert_eq!(
+            (predicate.min_start_nano, predicate.max_start_nano),
+            (11, 20)
+        );
         let between = [col("start_time").between(time(3), time(2))];
         assert!(SpanPredicate::extract(&between).is_never());
     }

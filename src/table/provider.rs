@@ -13,17 +13,17 @@ use datafusion::common::Result;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::config::TableParquetOptions;
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::TableType;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_plan::metrics::MetricBuilder;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::MetricBuilder;
 use object_store::ObjectMeta;
 
 use super::adapter::SpanAdapterFactory;
@@ -91,7 +91,9 @@ impl SpansTable {
             ("files_pruned_by_statistics", report.by_statistics),
             ("files_pruned_by_trace_filter", report.by_trace_filter),
         ] {
-            MetricBuilder::new(source.metrics()).global_counter(name).add(count);
+            MetricBuilder::new(source.metrics())
+                .global_counter(name)
+                .add(count);
         }
         Ok(source)
     }
@@ -153,7 +155,10 @@ fn file_groups(
             group.push(partitioned_file(file, schema)?);
         }
     }
-    Ok(groups.into_iter().map(|(_, files)| FileGroup::new(files)).collect())
+    Ok(groups
+        .into_iter()
+        .map(|(_, files)| FileGroup::new(files))
+        .collect())
 }
 
 fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFile> {
@@ -172,7 +177,12 @@ fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFi
 
 fn file_statistics(file: &LakeFile, schema: &SchemaRef) -> Statistics {
     let rows = usize::try_from(file.row_count).unwrap_or(usize::MAX);
-    statistics(rows, file.size, Some((file.min_start_nano, file.max_start_nano)), schema)
+    statistics(
+        rows,
+        file.size,
+        Some((file.min_start_nano, file.max_start_nano)),
+        schema,
+    )
 }
 
 fn table_statistics(files: &[Arc<LakeFile>], schema: &SchemaRef) -> Statistics {
@@ -194,8 +204,7 @@ fn statistics(
     let columns = schema.fields().iter().map(|field| {
         let mut column = ColumnStatistics::new_unknown();
         if let ("start_time", Some((first, last))) = (field.name().as_str(), start_nanos) {
-            let time =
-                |nanos| ScalarValue::TimestampNanosecond(Some(nanos), Some("UTC".into()));
+            let time = |nanos| ScalarValue::TimestampNanosecond(Some(nanos), Some("UTC".into()));
             column.min_value = Precision::Exact(time(first));
             column.max_value = Precision::Exact(time(last));
             column.null_count = Precision::Exact(0);

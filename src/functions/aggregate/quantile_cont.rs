@@ -16,8 +16,7 @@ use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::aggregate_doc_sections::DOC_SECTION_STATISTICAL;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, Signature,
-    Volatility,
+    Accumulator, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, Signature, Volatility,
 };
 use datafusion::physical_expr::expressions::Literal;
 
@@ -49,7 +48,10 @@ fn documentation() -> Documentation {
          +------------+\n| q          |\n+------------+\n| [2.0, 2.8] |\n+------------+",
     )
     .with_argument("value", "A number, such as `duration_nano`.")
-    .with_argument("fraction", "A number from 0 to 1, or a list of them; a constant.")
+    .with_argument(
+        "fraction",
+        "A number from 0 to 1, or a list of them; a constant.",
+    )
     .build()
 }
 
@@ -140,7 +142,10 @@ struct Fractions {
 
 impl Fractions {
     fn of(arguments: &AccumulatorArgs) -> Result<Self> {
-        let literal = arguments.exprs.get(1).and_then(|expr| expr.downcast_ref::<Literal>());
+        let literal = arguments
+            .exprs
+            .get(1)
+            .and_then(|expr| expr.downcast_ref::<Literal>());
         let Some(literal) = literal else {
             return plan_err!("quantile_cont: the fractions must be constants");
         };
@@ -169,7 +174,11 @@ impl Fractions {
             let below = position.floor();
             let (low, high) = (values[below as usize], values[position.ceil() as usize]);
             // Equal neighbours are not interpolated: infinities would give NaN.
-            let value = if low == high { low } else { low + (high - low) * (position - below) };
+            let value = if low == high {
+                low
+            } else {
+                low + (high - low) * (position - below)
+            };
             out.append_value(value);
         }
     }
@@ -187,7 +196,12 @@ impl Fractions {
             return Ok(values);
         }
         let offsets = OffsetBuffer::from_repeated_length(self.fractions.len(), valid.len());
-        Ok(Arc::new(ListArray::try_new(double_item(), offsets, values, Some(valid.into()))?))
+        Ok(Arc::new(ListArray::try_new(
+            double_item(),
+            offsets,
+            values,
+            Some(valid.into()),
+        )?))
     }
 }
 
@@ -200,7 +214,8 @@ struct QuantileAccumulator {
 
 impl Accumulator for QuantileAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.values.extend(values[0].as_primitive::<Float64Type>().iter().flatten());
+        self.values
+            .extend(values[0].as_primitive::<Float64Type>().iter().flatten());
         Ok(())
     }
 
@@ -221,7 +236,8 @@ impl Accumulator for QuantileAccumulator {
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let lists = states[0].as_list::<i32>();
         for list in lists.iter().flatten() {
-            self.values.extend(list.as_primitive::<Float64Type>().values());
+            self.values
+                .extend(list.as_primitive::<Float64Type>().values());
         }
         Ok(())
     }
@@ -271,7 +287,9 @@ impl GroupsAccumulator for QuantileGroups {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        self.fractions.clone().evaluate(self.take(emit_to).iter_mut())
+        self.fractions
+            .clone()
+            .evaluate(self.take(emit_to).iter_mut())
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {

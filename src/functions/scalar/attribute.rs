@@ -8,11 +8,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Builder, StringViewBuilder};
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ExpressionPlacement, ScalarFunctionArgs, ScalarUDFImpl,
     Signature, TypeSignature, Volatility,
 };
-use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
 
 use super::json_lookup::{Keys, for_each_value, text_views};
 use crate::span::render_value;
@@ -104,7 +104,10 @@ impl AttributeOutput {
                 "A column of JSON objects: `attributes`, `resource_attributes`, \
                  `scope_attributes`, or those of an event or link.",
             )
-            .with_argument("key", "The attribute's key, whole: dots in it are part of it.")
+            .with_argument(
+                "key",
+                "The attribute's key, whole: dots in it are part of it.",
+            )
             .build()
     }
 }
@@ -176,15 +179,15 @@ impl ScalarUDFImpl for AttributeFunc {
             return exec_err!("{} takes two arguments", self.name());
         };
         let keys = match key {
-            ColumnarValue::Scalar(key) => {
-                Keys::One(key.try_as_str().flatten().map(str::to_string))
-            }
+            ColumnarValue::Scalar(key) => Keys::One(key.try_as_str().flatten().map(str::to_string)),
             ColumnarValue::Array(keys) => Keys::Each(text_views(keys)?),
         };
         match (objects, &keys) {
             (ColumnarValue::Scalar(object), Keys::One(_)) => {
                 let values = self.output.collect(&object.to_array()?, &keys)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?))
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+                    &values, 0,
+                )?))
             }
             (objects, keys) => {
                 let objects = objects.to_array(arguments.number_rows)?;

@@ -50,7 +50,11 @@ pub(super) fn for_each_value(
         Keys::Each(keys) => {
             for row in 0..objects.len() {
                 let absent = objects.is_null(row) || keys.is_null(row);
-                emit(if absent { None } else { lookup(objects.value(row), keys.value(row)) });
+                emit(if absent {
+                    None
+                } else {
+                    lookup(objects.value(row), keys.value(row))
+                });
             }
         }
     }

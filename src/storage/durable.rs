@@ -1,0 +1,301 @@
+//! A local file system whose writes survive a power cut once they have returned.
+//!
+//! Read [`DurableLocal`]. Reading, listing and deleting are object_store's own.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    UploadPart,
+};
+
+const STORE: &str = "local disk";
+
+/// The local file system, from its root.
+///
+/// A file is written under another name, synced, and only then given its own, so that no name
+/// ever stands for half a file; then its directory is synced, and those made for it.
+#[derive(Debug)]
+pub(super) struct DurableLocal {
+    inner: LocalFileSystem,
+}
+
+impl DurableLocal {
+    pub(super) fn new() -> Self {
+        Self {
+            inner: LocalFileSystem::new(),
+        }
+    }
+}
+
+impl fmt::Display for DurableLocal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(STORE)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for DurableLocal {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        let create = match opts.mode {
+            PutMode::Create => true,
+            PutMode::Overwrite => false,
+            PutMode::Update(_) => return self.inner.put_opts(location, payload, opts).await,
+        };
+        let path = self.inner.path_to_filesystem(location)?;
+        run_blocking(move || put_synced(&path, &payload, create).map_err(|e| name(e, &path)))
+            .await?;
+        Ok(PutResult {
+            e_tag: None,
+            version: None,
+        })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let path = self.inner.path_to_filesystem(location)?;
+        let parent = parent(&path).to_owned();
+        run_blocking(move || create_directories(&parent).map_err(|e| name(e, &parent))).await?;
+        let inner = self.inner.put_multipart_opts(location, opts).await?;
+        Ok(Box::new(DurableUpload { inner, path }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await?;
+        let path = self.inner.path_to_filesystem(to)?;
+        run_blocking(move || sync_file(&path).map_err(|e| name(e, &path))).await
+    }
+}
+
+/// An upload in parts, synced when it is complete.
+#[derive(Debug)]
+struct DurableUpload {
+    inner: Box<dyn MultipartUpload>,
+    path: PathBuf,
+}
+
+#[async_trait]
+impl MultipartUpload for DurableUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let result = self.inner.complete().await?;
+        let path = self.path.clone();
+        // Nothing refers to a data file before it is committed, so syncing it under its own
+        // name is enough.
+        run_blocking(move || sync_file(&path).map_err(|e| name(e, &path))).await?;
+        Ok(result)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}
+
+fn put_synced(path: &FsPath, payload: &PutPayload, create: bool) -> io::Result<()> {
+    create_directories(parent(path))?;
+    let staging = staging_path(path);
+    let written = write_and_name(&staging, path, payload, create);
+    if written.is_err() || create {
+        // After a hard link the staging name is a second one; after a failure it is rubbish.
+        let removed = fs::remove_file(&staging);
+        written?;
+        removed?;
+    }
+    sync_directory(parent(path))
+}
+
+fn write_and_name(
+    staging: &FsPath,
+    path: &FsPath,
+    payload: &PutPayload,
+    create: bool,
+) -> io::Result<()> {
+    let mut file = File::create_new(staging)?;
+    for bytes in payload {
+        file.write_all(bytes)?;
+    }
+    file.sync_all()?;
+    drop(file);
+    if create {
+        fs::hard_link(staging, path)
+    } else {
+        fs::rename(staging, path)
+    }
+}
+
+/// A name beside `path` that listings leave out: they ignore `#` and digits at the end.
+fn staging_path(path: &FsPath) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut name = path.as_os_str().to_owned();
+    // The process id keeps two writers apart.
+    name.push(format!("#{}{number:08}", std::process::id()));
+    PathBuf::from(name)
+}
+
+/// Makes a directory and those above it, each entry synced in the directory that holds it.
+fn create_directories(path: &FsPath) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        create_directories(above)?;
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            result => result?,
+        }
+        return sync_directory(above);
+    }
+    Ok(())
+}
+
+fn sync_file(path: &FsPath) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    sync_directory(parent(path))
+}
+
+#[cfg(unix)]
+fn sync_directory(path: &FsPath) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_path: &FsPath) -> io::Result<()> {
+    // Directories cannot be opened there; the file system orders its own entries.
+    Ok(())
+}
+
+fn parent(path: &FsPath) -> &FsPath {
+    path.parent().unwrap_or(path)
+}
+
+/// The error of a path, of the kind that object_store's own file system would give.
+fn name(error: io::Error, path: &FsPath) -> Error {
+    let path = path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::AlreadyExists {
+            path,
+            source: error.into(),
+        },
+        io::ErrorKind::NotFound => Error::NotFound {
+            path,
+            source: error.into(),
+        },
+        _ => Error::Generic {
+            store: STORE,
+            source: format!("{path}: {error}").into(),
+        },
+    }
+}
+
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::JoinError { source: error })?
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    fn at(directory: &tempfile::TempDir, name: &str) -> Path {
+        Path::from_absolute_path(directory.path().join(name)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_file_is_created_once_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DurableLocal::new();
+        let path = at(&directory, "a/b/c");
+        store
+            .put_opts(&path, "one".into(), PutMode::Create.into())
+            .await
+            .unwrap();
+        let again = store
+            .put_opts(&path, "two".into(), PutMode::Create.into())
+            .await;
+        assert!(
+            matches!(again, Err(Error::AlreadyExists { .. })),
+            "{again:?}"
+        );
+        let bytes = store.get(&path).await.unwrap().bytes().await.unwrap();
+        assert_eq!(bytes, "one");
+        store.put(&path, "three".into()).await.unwrap();
+        let names: Vec<_> = fs::read_dir(directory.path().join("a/b"))
+            .unwrap()
+            .collect();
+        assert_eq!(names.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn parts_become_one_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DurableLocal::new();
+        let path = at(&directory, "day=1/x.parquet");
+        let mut upload = store.put_multipart(&path).await.unwrap();
+        upload.put_part("ab".into()).await.unwrap();
+        upload.put_part("cd".into()).await.unwrap();
+        upload.complete().await.unwrap();
+        let prefix = Path::from_absolute_path(directory.path()).unwrap();
+        let found: Vec<_> = store.list(Some(&prefix)).try_collect().await.unwrap();
+        assert_eq!((found.len(), found[0].size), (1, 4));
+    }
+}

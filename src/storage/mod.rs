@@ -1,0 +1,21 @@
+//! The files of a lake: where they lie, how they are written, merged and dropped, and the log
+//! that says which of them count. The only room that knows paths, object stores and the table
+//! format.
+
+mod durable;
+mod lake_file;
+mod layout;
+mod log;
+mod log_record;
+mod snapshot;
+mod store;
+mod trace_filter;
+mod writer;
+
+pub use lake_file::LakeFile;
+pub use layout::{Bucket, Hour};
+pub use log::{Commit, Log, Operation};
+pub use snapshot::Snapshot;
+pub use store::{Store, StoreOptions};
+pub use trace_filter::TraceFilters;
+pub use writer::write_batch;

@@ -1,0 +1,214 @@
+//! Which files can hold a trace, by the Bloom filters in their footers.
+//!
+//! Read [`TraceFilters`]. Filters only ever rule a file out; rows are still compared.
+
+use std::collections::hash_map::RandomState;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::async_reader::ParquetObjectReader;
+use parquet::bloom_filter::Sbbf;
+use tokio::sync::OnceCell;
+
+use super::{LakeFile, Store};
+use crate::error::{Error, Result};
+use crate::span::{TraceId, column};
+
+/// What one cached file costs beside its filters: its key, its entry, its cell.
+const ENTRY_BYTES: usize = 256;
+
+/// A cache of the trace-id filters of files, bounded in bytes, the least recently used first
+/// to go. Keyed by path, which is unique to a file for ever.
+pub struct TraceFilters {
+    max_bytes: usize,
+    cache: Mutex<Cache>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+struct Cache {
+    entries: LruCache<String, Arc<OnceCell<FileFilters>>, RandomState>,
+    bytes: usize,
+}
+
+/// The filters of a file's row groups; `None` where one has none.
+struct FileFilters(Vec<Option<Sbbf>>);
+
+impl TraceFilters {
+    /// An empty cache of at most `max_bytes`.
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            cache: Mutex::new(Cache {
+                entries: LruCache::unbounded_with_hasher(RandomState::new()),
+                bytes: 0,
+            }),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the file may hold a span of any of these traces. A file without a filter may.
+    ///
+    /// Reads the file's footer and filters the first time; callers that ask at once wait for
+    /// one read.
+    pub async fn may_contain(
+        &self,
+        store: &Store,
+        file: &LakeFile,
+        ids: &[TraceId],
+    ) -> Result<bool> {
+        let (cell, known) = self.entry(&file.path);
+        let counter = if known { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let loaded = cell.get_or_try_init(|| async {
+            let filters = read_filters(store, file).await?;
+            self.account(&file.path, &cell, filters.byte_count());
+            Ok::<_, Error>(filters)
+        });
+        match loaded.await {
+            Ok(filters) => Ok(filters.may_contain(ids)),
+            Err(error) => {
+                self.forget(&file.path, &cell);
+                Err(error)
+            }
+        }
+    }
+
+    /// How often a file's filters were known, or being read.
+    pub fn hit_count(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// How often they had to be read.
+    pub fn miss_count(&self) -> u64 {
+        self.misses.load(Ordering::Relaxed)
+    }
+
+    /// The bytes held.
+    pub fn byte_count(&self) -> usize {
+        self.lock().bytes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cache> {
+        // Every change leaves the cache whole, so a panic elsewhere does not spoil it.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cell of a file, and whether it was there.
+    fn entry(&self, path: &str) -> (Arc<OnceCell<FileFilters>>, bool) {
+        let mut cache = self.lock();
+        if let Some(cell) = cache.entries.get(path) {
+            return (Arc::clone(cell), true);
+        }
+        let cell = Arc::new(OnceCell::new());
+        cache.entries.put(path.to_owned(), Arc::clone(&cell));
+        (cell, false)
+    }
+
+    /// Counts the bytes of a cell just filled, and drops the least recently used beyond the
+    /// limit. The cell itself may go: its callers hold it until they are done.
+    fn account(&self, path: &str, cell: &Arc<OnceCell<FileFilters>>, bytes: usize) {
+        let mut cache = self.lock();
+        if cache
+            .entries
+            .peek(path)
+            .is_none_or(|held| !Arc::ptr_eq(held, cell))
+        {
+            return;
+        }
+        cache.bytes += bytes;
+        while cache.bytes > self.max_bytes {
+            let Some((dropped, filters)) = cache.entries.pop_lru() else {
+                break;
+            };
+            // The cell of this call is not yet seen as filled.
+            let size = if dropped == path {
+                bytes
+            } else {
+                filters.get().map_or(0, FileFilters::byte_count)
+            };
+            cache.bytes -= size;
+        }
+    }
+
+    /// Forgets a cell that could not be filled.
+    fn forget(&self, path: &str, cell: &Arc<OnceCell<FileFilters>>) {
+        let mut cache = self.lock();
+        let held = cache.entries.peek(path);
+        if held.is_some_and(|held| Arc::ptr_eq(held, cell)) && !cell.initialized() {
+            cache.entries.pop(path);
+        }
+    }
+}
+
+impl std::fmt::Debug for TraceFilters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TraceFilters")
+            .field("max_bytes", &self.max_bytes)
+            .field("bytes", &self.byte_count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl FileFilters {
+    fn may_contain(&self, ids: &[TraceId]) -> bool {
+        let any_of = |filter: &Sbbf| ids.iter().any(|id| filter.check(&id.as_bytes()[..]));
+        self.0
+            .iter()
+            .any(|filter| filter.as_ref().is_none_or(any_of))
+    }
+
+    fn byte_count(&self) -> usize {
+        let blocks: usize = self.0.iter().flatten().map(Sbbf::num_blocks).sum();
+        ENTRY_BYTES + blocks * 32
+    }
+}
+
+async fn read_filters(store: &Store, file: &LakeFile) -> Result<FileFilters> {
+    let reader = ParquetObjectReader::new(store.objects(), file.location())
+        .with_file_size(file.size)
+        .with_footer_size_hint(footer_hint(file));
+    let mut builder = ParquetRecordBatchStreamBuilder::new(reader)
+        .await
+        .map_err(|error| name(error, file))?;
+    let metadata = Arc::clone(builder.metadata());
+    let schema = metadata.file_metadata().schema_descr();
+    let index = (0..schema.num_columns())
+        .find(|index| schema.column(*index).path().string() == column::TRACE_ID);
+    let Some(index) = index else {
+        return Err(Error::corrupt(format!(
+            "a file of the lake has no trace ids; path=`{}`",
+            file.path
+        )));
+    };
+    let mut filters = Vec::with_capacity(metadata.num_row_groups());
+    for row_group in 0..metadata.num_row_groups() {
+        let filter = builder
+            .get_row_group_column_bloom_filter(row_group, index)
+            .await;
+        filters.push(filter.map_err(|error| name(error, file))?);
+    }
+    Ok(FileFilters(filters))
+}
+
+/// How many bytes at the end of a file are read at once, in the hope that its footer is there.
+pub(super) fn footer_hint(file: &LakeFile) -> usize {
+    let rows = NonZeroUsize::new(usize::try_from(file.row_count).unwrap_or(usize::MAX));
+    // About 64 KiB, more for the page index of many rows.
+    rows.map_or(1 << 16, |rows| (1 << 16) + (rows.get() / 16).min(1 << 20))
+}
+
+/// The error of a file that could not be read, which names it.
+pub(super) fn name(error: parquet::errors::ParquetError, file: &LakeFile) -> Error {
+    let error = Error::from(error);
+    let what = match error.kind() {
+        crate::error::ErrorKind::NotFound => "a file of the lake is missing",
+        crate::error::ErrorKind::Unavailable => "a file of the lake cannot be read now",
+        _ => "a file of the lake is damaged",
+    };
+    Error::new(error.kind(), format!("{what}; path=`{}`", file.path)).with_source(error)
+}
