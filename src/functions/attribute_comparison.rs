@@ -9,7 +9,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, ScalarFunction};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, ScalarUDF, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, lit};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::scalar::{AttributeFunc, AttributeOutput};
@@ -55,7 +55,7 @@ impl AttributeComparison {
     fn rewrite(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Ok(match expr {
             Expr::BinaryExpr(BinaryExpr { left, op, right })
-                if op.is_comparison_operator() || op.is_numerical_operators() =>
+                if is_comparison(op) || op.is_numerical_operators() =>
             {
                 let left_new = self.operand(&left, &right, schema);
                 let right_new = self.operand(&right, &left, schema);
@@ -117,6 +117,14 @@ impl AttributeComparison {
             other => other.clone(),
         }
     }
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(
+        op,
+        Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom
+    )
 }
 
 fn is_attribute(expr: &Expr) -> bool {

@@ -4,10 +4,12 @@
 mod adapter;
 mod decode;
 mod id_literals;
+mod lake_files;
 mod predicate;
 mod provider;
 mod pruning;
 mod stored_literal;
 
 pub use id_literals::IdLiterals;
+pub use lake_files::LakeFilesTable;
 pub use provider::SpansTable;

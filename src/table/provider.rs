@@ -3,7 +3,6 @@
 //! Read [`SpansTable`]: it turns a snapshot of the lake and a query's filters into DataFusion's
 //! own Parquet scan. Nothing of the Parquet reader is ours.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;

@@ -1,0 +1,147 @@
+//! An open lake.
+//!
+//! Read [`Lake`].
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+
+use super::Session;
+use crate::config::Config;
+use crate::error::Result;
+use crate::storage::{Log, Operation, Store, TraceFilters, write_batch};
+
+/// How many of a query's largest consumers of memory an error names.
+const NAMED_CONSUMERS: usize = 3;
+
+/// A lake of spans: its log, its caches and the memory its queries share. Cheap to clone.
+///
+/// ```
+/// # async fn run() -> tracelake::Result<()> {
+/// let lake = tracelake::Lake::create("memory:///", Default::default()).await?;
+/// let session = lake.session().await?;
+/// let rows = session.query("SELECT count(*) FROM spans", &[]).await?.collect().await?;
+/// assert_eq!(rows[0].num_rows(), 1);
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Runtime::new().unwrap().block_on(run()).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Lake {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    log: Arc<Log>,
+    filters: Arc<TraceFilters>,
+    runtime: Arc<RuntimeEnv>,
+    store_url: ObjectStoreUrl,
+    config: Config,
+}
+
+/// What [`Lake::append`] wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendOutcome {
+    /// The version of the lake that holds the spans.
+    pub version: u64,
+    /// Files written.
+    pub file_count: usize,
+    /// Their bytes.
+    pub byte_count: u64,
+}
+
+impl Lake {
+    /// Opens the lake at a local path or URL; `NotFound` where there is none.
+    pub async fn open(location: &str, config: Config) -> Result<Self> {
+        let log = Log::open(Store::open(location)?).await?;
+        Self::over(log, config)
+    }
+
+    /// Opens the lake at a local path or URL, and makes an empty one where there is none.
+    pub async fn create(location: &str, config: Config) -> Result<Self> {
+        let log = Log::create(Store::open(location)?).await?;
+        Self::over(log, config)
+    }
+
+    fn over(log: Log, config: Config) -> Result<Self> {
+        let store_url = ObjectStoreUrl::parse("tracelake://lake")?;
+        // Footers and page indexes take more room than trace-id filters.
+        let filter_bytes = config.query.metadata_cache_bytes / 4;
+        let pool = FairSpillPool::new(config.query.memory_limit_bytes);
+        let consumers = std::num::NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(std::num::NonZeroUsize::MIN);
+        let mode = match &config.query.spill_directory {
+            Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
+            None => DiskManagerMode::OsTmpDirectory,
+        };
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
+            .with_metadata_cache_limit(config.query.metadata_cache_bytes - filter_bytes)
+            .build_arc()?;
+        runtime.register_object_store(store_url.as_ref(), log.store().objects());
+        Ok(Self {
+            inner: Arc::new(Inner {
+                log: Arc::new(log),
+                filters: Arc::new(TraceFilters::new(filter_bytes)),
+                runtime,
+                store_url,
+                config,
+            }),
+        })
+    }
+
+    /// Where the lake lies.
+    pub fn url(&self) -> &str {
+        self.inner.log.store().url().as_str()
+    }
+
+    /// The options the lake was opened with.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// A door for SQL. Sessions share caches and the memory limit, not settings or views.
+    pub async fn session(&self) -> Result<Session> {
+        Session::try_new(self).await
+    }
+
+    /// Sorts, writes and commits one batch of decoded spans, as
+    /// [`SpanBatchBuilder`](crate::span::SpanBatchBuilder) makes them: all of it or nothing.
+    pub async fn append(&self, batch: RecordBatch) -> Result<AppendOutcome> {
+        let store = self.log().store();
+        let files =
+            write_batch(store, &self.inner.config.storage, batch, now_micros()).await?;
+        let snapshot = self.log().commit(&files, &[], Operation::Append).await?;
+        Ok(AppendOutcome {
+            version: snapshot.version(),
+            file_count: files.len(),
+            byte_count: files.iter().map(|file| file.size).sum(),
+        })
+    }
+
+    pub(super) fn log(&self) -> &Arc<Log> {
+        &self.inner.log
+    }
+
+    pub(super) fn filters(&self) -> &Arc<TraceFilters> {
+        &self.inner.filters
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<RuntimeEnv> {
+        &self.inner.runtime
+    }
+
+    pub(super) fn store_url(&self) -> &ObjectStoreUrl {
+        &self.inner.store_url
+    }
+}
+
+/// The time of a commit.
+pub(super) fn now_micros() -> i64 {
+    chrono::Utc::now().timestamp_micros()
+}

@@ -1,0 +1,237 @@
+//! The only place where anything is registered with DataFusion.
+//!
+//! Read [`Session`]: SQL text goes in, a stream of rows comes out. REPL, servers and tests use
+//! this one builder.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::config::Dialect;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::SessionStateDefaults;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use futures::{Stream, StreamExt, TryStreamExt};
+
+use super::aliases::resolve_aliases;
+use super::{Lake, views};
+use crate::error::{Error, Result};
+use crate::functions::{self, AttributeComparison, AttributeSyntax};
+use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
+
+/// How long a known snapshot is used before the log is asked for a newer one.
+const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
+
+/// SQL over one lake.
+#[derive(Clone)]
+pub struct Session {
+    lake: Lake,
+    context: SessionContext,
+    refreshed: Arc<Mutex<Instant>>,
+}
+
+/// One parsed statement of a script.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    parsed: ParsedStatement,
+}
+
+impl std::fmt::Display for Statement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.parsed.fmt(f)
+    }
+}
+
+impl Session {
+    pub(super) async fn try_new(lake: &Lake) -> Result<Self> {
+        let context = SessionContext::new_with_state(
+            SessionStateBuilder::new()
+                .with_config(session_config(lake))
+                .with_runtime_env(Arc::clone(lake.runtime()))
+                .with_default_features()
+                .with_expr_planners(expr_planners())
+                .with_analyzer_rules(analyzer_rules())
+                .build(),
+        );
+        for function in functions::scalar::all() {
+            context.register_udf(function.as_ref().clone());
+        }
+        for function in functions::aggregate::all() {
+            context.register_udaf(function.as_ref().clone());
+        }
+        let spans = SpansTable::new(
+            Arc::clone(lake.log()),
+            Arc::clone(lake.filters()),
+            lake.store_url().clone(),
+            lake.config().query.pruning,
+        );
+        context.register_table("spans", Arc::new(spans))?;
+        let files = LakeFilesTable::new(Arc::clone(lake.log()));
+        context.register_table("lake_files", Arc::new(files))?;
+        views::register(&context).await?;
+        Ok(Self {
+            lake: lake.clone(),
+            context,
+            refreshed: Arc::new(Mutex::new(Instant::now())),
+        })
+    }
+
+    /// The statements of a script, in order; comments and empty statements are left out.
+    pub fn statements(sql: &str) -> Result<Vec<Statement>> {
+        let dialect = PostgreSqlDialect {};
+        let mut parser = DFParserBuilder::new(sql).with_dialect(&dialect).build()?;
+        let statements = parser.parse_statements()?;
+        Ok(statements.into_iter().map(|parsed| Statement { parsed }).collect())
+    }
+
+    /// Runs one statement, with values for its `$name` or `$1` placeholders.
+    pub async fn query(
+        &self,
+        sql: &str,
+        parameters: &[(String, ScalarValue)],
+    ) -> Result<QueryStream> {
+        let mut statements = Self::statements(sql)?;
+        match (statements.pop(), statements.is_empty()) {
+            (Some(statement), true) => self.run(statement, parameters).await,
+            (None, _) => Err(Error::invalid_input("there is no statement to run")),
+            (Some(_), false) => Err(Error::invalid_input(
+                "more than one statement; run them one at a time",
+            )),
+        }
+    }
+
+    /// Runs one parsed statement.
+    pub async fn run(
+        &self,
+        statement: Statement,
+        parameters: &[(String, ScalarValue)],
+    ) -> Result<QueryStream> {
+        let plan = self.plan(statement, parameters).await?;
+        let stream = datafusion::physical_plan::execute_stream(plan, self.context.task_ctx())?;
+        Ok(QueryStream {
+            schema: stream.schema(),
+            stream,
+        })
+    }
+
+    /// The physical plan of a statement.
+    pub(super) async fn plan(
+        &self,
+        statement: Statement,
+        parameters: &[(String, ScalarValue)],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.refresh().await?;
+        let mut parsed = statement.parsed;
+        resolve_aliases(&mut parsed);
+        let plan = self.context.state().statement_to_plan(parsed).await?;
+        let plan = if parameters.is_empty() {
+            plan
+        } else {
+            plan.with_param_values(param_values(parameters))?
+        };
+        let frame = self.context.execute_logical_plan(plan).await?;
+        Ok(frame.create_physical_plan().await?)
+    }
+
+    /// DataFusion's own context, for what SQL text cannot do: data frames, more tables.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Asks the log for a newer snapshot, at most once in a while.
+    async fn refresh(&self) -> Result<()> {
+        {
+            let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+            if refreshed.elapsed() < SNAPSHOT_AGE {
+                return Ok(());
+            }
+            *refreshed = Instant::now();
+        }
+        self.lake.log().refresh().await?;
+        Ok(())
+    }
+}
+
+fn session_config(lake: &Lake) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_default_catalog_and_schema("tracelake", "public");
+    if let Some(threads) = lake.config().query.threads {
+        config = config.with_target_partitions(threads.max(1));
+    }
+    let options = config.options_mut();
+    options.sql_parser.dialect = Dialect::PostgreSQL;
+    options.execution.parquet.pushdown_filters = true;
+    config
+}
+
+fn expr_planners() -> Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> {
+    // Before DataFusion's own, which would take a subscript for a struct's field.
+    let mut planners: Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner>> =
+        vec![Arc::new(AttributeSyntax::default())];
+    planners.extend(SessionStateDefaults::default_expr_planners());
+    planners
+}
+
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    // Before types are coerced: afterwards a comparison with a number is one of texts.
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(IdLiterals), Arc::new(AttributeComparison::default())];
+    rules.extend(Analyzer::new().rules);
+    rules
+}
+
+/// Values for placeholders: by position where all names are numbers, else by name.
+fn param_values(parameters: &[(String, ScalarValue)]) -> ParamValues {
+    let value = |value: &ScalarValue| ScalarAndMetadata::from(value.clone());
+    let mut positions: Vec<(usize, &ScalarValue)> = parameters
+        .iter()
+        .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
+        .collect();
+    if positions.len() == parameters.len() {
+        positions.sort_by_key(|(position, _)| *position);
+        return ParamValues::List(positions.into_iter().map(|(_, v)| value(v)).collect());
+    }
+    let named: HashMap<String, ScalarAndMetadata> = parameters
+        .iter()
+        .map(|(name, v)| (name.clone(), value(v)))
+        .collect();
+    ParamValues::Map(named)
+}
+
+/// The rows of a running statement. Dropping it cancels the statement.
+pub struct QueryStream {
+    schema: SchemaRef,
+    stream: SendableRecordBatchStream,
+}
+
+impl QueryStream {
+    /// The columns of the result.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The next rows, `None` after the last.
+    pub async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        Ok(self.stream.try_next().await?)
+    }
+
+    /// All rows. They must fit into memory.
+    pub async fn collect(self) -> Result<Vec<RecordBatch>> {
+        Ok(self.stream.try_collect().await?)
+    }
+
+    /// The rows as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<RecordBatch>> + Send {
+        self.stream.map(|batch| batch.map_err(Error::from))
+    }
+}
