@@ -10,6 +10,8 @@ mod lake_file;
 mod layout;
 mod log;
 mod log_record;
+#[cfg(test)]
+mod sample;
 mod snapshot;
 mod sort;
 mod store;
