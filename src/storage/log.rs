@@ -472,3 +472,128 @@ fn failure(what: &str, store: &Store, error: DeltaTableError) -> Error {
     }
     Error::new(kind, format!("{what}; url=`{}`", store.url())).with_source(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StorageConfig;
+    use crate::storage::sample::{check_file, read_rows, row_texts, spans};
+    use crate::storage::write_batch;
+
+    async fn local_log(directory: &tempfile::TempDir) -> Log {
+        let path = directory.path().join("a lake/ü");
+        let store = Store::open(path.to_str().unwrap()).unwrap();
+        Log::create(store).await.unwrap()
+    }
+
+    async fn append(log: &Log, seed: u64, span_count: usize, hours: i64) -> Vec<String> {
+        let batch = spans(seed, span_count, hours);
+        let config = StorageConfig::default();
+        let files = write_batch(log.store(), &config, batch.clone(), 7).await;
+        log.commit(&files.unwrap(), &[], Operation::Append)
+            .await
+            .unwrap();
+        row_texts(&batch)
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_read_back_by_whoever_opens_the_lake() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = local_log(&directory).await;
+        let mut expected = append(&log, 1, 300, 3).await;
+        expected.extend(append(&log, 2, 300, 3).await);
+        expected.sort_unstable();
+        let seen = log.snapshot();
+        let other = Log::open(Store::open(log.store().url().as_str()).unwrap())
+            .await
+            .unwrap();
+        let read = other.snapshot();
+        assert_eq!((read.version(), read.file_count()), (2, 6));
+        let pairs = read.files().zip(seen.files());
+        assert!(pairs.into_iter().all(|(a, b)| a == b), "{read:?} {seen:?}");
+        for file in read.files() {
+            check_file(other.store(), file).await;
+        }
+        assert_eq!(read_rows(other.store(), &read).await, expected);
+        append(&log, 3, 10, 1).await;
+        assert_eq!(other.refresh().await.unwrap().version(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_lake_that_is_not_there_is_not_found_and_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("none");
+        let store = Store::open(path.to_str().unwrap()).unwrap();
+        let error = Log::open(store).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn of_two_that_remove_a_file_one_loses_and_changes_nothing() {
+        let log = Log::create(Store::open("memory://").unwrap())
+            .await
+            .unwrap();
+        append(&log, 1, 50, 1).await;
+        let other = Log::open(log.store().clone()).await.unwrap();
+        let files: Vec<_> = log.snapshot().files().cloned().collect();
+        for (log, expected) in [(&log, true), (&other, false)] {
+            let mut file = LakeFile::clone(&files[0]);
+            file.path = crate::storage::layout::new_path(file.hour, file.bucket);
+            let done = log.try_commit(&[file], &files, Operation::Compact).await;
+            assert_eq!(matches!(done.unwrap(), Commit::Done(_)), expected);
+        }
+        assert_eq!(log.refresh().await.unwrap().version(), 2);
+        assert_eq!(log.snapshot().file_count(), 1);
+        let error = other
+            .commit(&[], &files, Operation::Expire)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.message().contains(&files[0].path));
+    }
+
+    #[tokio::test]
+    async fn many_writers_at_once_lose_nothing_and_checkpoints_are_made() {
+        let store = Store::open("memory://").unwrap();
+        let first = Log::create(store.clone()).await.unwrap();
+        let batch = spans(9, 20, 1);
+        let config = StorageConfig::default();
+        let writers = (0..4).map(|_| {
+            let (store, batch, config) = (store.clone(), batch.clone(), config.clone());
+            tokio::spawn(async move {
+                let log = Log::create(store).await.unwrap();
+                for _ in 0..10 {
+                    let files = write_batch(log.store(), &config, batch.clone(), 1).await;
+                    let done = log.commit(&files.unwrap(), &[], Operation::Append).await;
+                    done.unwrap();
+                }
+            })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.unwrap();
+        }
+        let snapshot = first.refresh().await.unwrap();
+        assert_eq!((snapshot.version(), snapshot.file_count()), (40, 40));
+        assert_eq!(snapshot.row_count(), 800);
+        let last = object_store::path::Path::from("_delta_log/_last_checkpoint");
+        let head = object_store::ObjectStoreExt::head(&store.objects(), &last).await;
+        assert!(head.is_ok());
+        let opened = Log::open(store).await.unwrap().snapshot();
+        assert_eq!(opened.row_count(), 800);
+        assert_eq!(opened.files().count(), snapshot.files().count());
+        assert!(opened.files().zip(snapshot.files()).all(|(a, b)| a == b));
+    }
+
+    #[tokio::test]
+    async fn a_table_of_another_program_is_refused() {
+        let store = Store::open("memory://").unwrap();
+        CreateBuilder::new()
+            .with_log_store(log_store(&store))
+            .with_columns(table_columns().unwrap())
+            .await
+            .unwrap();
+        let error = Log::create(store).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+}

@@ -3,11 +3,17 @@
 //! format.
 
 mod durable;
+mod encoding;
+mod file_reader;
+mod file_writer;
 mod lake_file;
 mod layout;
 mod log;
 mod log_record;
+#[cfg(test)]
+mod sample;
 mod snapshot;
+mod sort;
 mod store;
 mod trace_filter;
 mod writer;

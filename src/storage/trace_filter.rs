@@ -3,16 +3,15 @@
 //! Read [`TraceFilters`]. Filters only ever rule a file out; rows are still compared.
 
 use std::collections::hash_map::RandomState;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::async_reader::ParquetObjectReader;
 use parquet::bloom_filter::Sbbf;
 use tokio::sync::OnceCell;
 
+use super::file_reader::{FileReader, name_file};
 use super::{LakeFile, Store};
 use crate::error::{Error, Result};
 use crate::span::{TraceId, column};
@@ -169,12 +168,10 @@ impl FileFilters {
 }
 
 async fn read_filters(store: &Store, file: &LakeFile) -> Result<FileFilters> {
-    let reader = ParquetObjectReader::new(store.objects(), file.location())
-        .with_file_size(file.size)
-        .with_footer_size_hint(footer_hint(file));
+    let reader = FileReader::new(store, file);
     let mut builder = ParquetRecordBatchStreamBuilder::new(reader)
         .await
-        .map_err(|error| name(error, file))?;
+        .map_err(|error| name_file(error, file))?;
     let metadata = Arc::clone(builder.metadata());
     let schema = metadata.file_metadata().schema_descr();
     let index = (0..schema.num_columns())
@@ -190,25 +187,7 @@ async fn read_filters(store: &Store, file: &LakeFile) -> Result<FileFilters> {
         let filter = builder
             .get_row_group_column_bloom_filter(row_group, index)
             .await;
-        filters.push(filter.map_err(|error| name(error, file))?);
+        filters.push(filter.map_err(|error| name_file(error, file))?);
     }
     Ok(FileFilters(filters))
-}
-
-/// How many bytes at the end of a file are read at once, in the hope that its footer is there.
-pub(super) fn footer_hint(file: &LakeFile) -> usize {
-    let rows = NonZeroUsize::new(usize::try_from(file.row_count).unwrap_or(usize::MAX));
-    // About 64 KiB, more for the page index of many rows.
-    rows.map_or(1 << 16, |rows| (1 << 16) + (rows.get() / 16).min(1 << 20))
-}
-
-/// The error of a file that could not be read, which names it.
-pub(super) fn name(error: parquet::errors::ParquetError, file: &LakeFile) -> Error {
-    let error = Error::from(error);
-    let what = match error.kind() {
-        crate::error::ErrorKind::NotFound => "a file of the lake is missing",
-        crate::error::ErrorKind::Unavailable => "a file of the lake cannot be read now",
-        _ => "a file of the lake is damaged",
-    };
-    Error::new(error.kind(), format!("{what}; path=`{}`", file.path)).with_source(error)
 }

@@ -2,21 +2,107 @@
 //!
 //! Read [`write_batch`]. Nothing is visible before the log has committed what it returns.
 
-use arrow::array::RecordBatch;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::{LakeFile, Store};
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take_arrays;
+use tokio::runtime::Handle;
+
+use super::file_writer::{FileWriter, PendingFile, Purpose};
+use super::sort::{KeyColumns, ParentOffsets, sorted_rows};
+use super::{Bucket, LakeFile, Store};
 use crate::config::StorageConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::span::storage_schema;
+
+/// Uploads under way at once for one batch; a batch may hold spans of any number of hours.
+const UPLOADS: usize = 8;
 
 /// Writes a batch of decoded columns, in any order, as one file for each hour in it.
 ///
-/// The files are durable when this returns, but not committed.
+/// Rows are sorted by trace id, start and span id; `parent_offset` is computed within each
+/// file. The files are durable when this returns, but not committed. If it fails, files of some
+/// hours may exist, which nothing refers to.
 pub async fn write_batch(
     store: &Store,
     config: &StorageConfig,
     batch: RecordBatch,
     ingested_at_micros: i64,
 ) -> Result<Vec<LakeFile>> {
-    let _ = (store, config, batch, ingested_at_micros);
-    Err(crate::error::Error::internal("not yet written"))
+    if batch.num_rows() == 0 {
+        return Ok(Vec::new());
+    }
+    let (store, config) = (store.clone(), config.clone());
+    let written = tokio::task::spawn_blocking(move || {
+        write_hours(&store, &config, &batch, ingested_at_micros)
+    });
+    written
+        .await
+        .map_err(|error| Error::internal("writing spans was stopped").with_source(error))?
+}
+
+fn write_hours(
+    store: &Store,
+    config: &StorageConfig,
+    batch: &RecordBatch,
+    ingested_at_micros: i64,
+) -> Result<Vec<LakeFile>> {
+    let keys = KeyColumns::try_new(batch)?;
+    let runtime = Handle::current();
+    let mut files = Vec::new();
+    let mut pending: VecDeque<PendingFile> = VecDeque::new();
+    for hour in sorted_rows(&keys, batch.num_rows())? {
+        if pending.len() >= UPLOADS
+            && let Some(oldest) = pending.pop_front()
+        {
+            files.push(runtime.block_on(oldest.stored())?);
+        }
+        let bucket = (hour.hour, Bucket::Level0);
+        let mut writer =
+            FileWriter::try_new(store, config, Purpose::Ingest, bucket, hour.trace_count)?;
+        // In steps, so that only a part of the sorted copy is in memory.
+        let offsets = parent_offsets(&keys, &hour.rows);
+        let step = config.page_rows.max(1) * 8;
+        for (rows, offsets) in hour.rows.chunks(step).zip(offsets.chunks(step)) {
+            writer.write(&file_rows(batch, rows, offsets, ingested_at_micros)?)?;
+        }
+        pending.push_back(writer.finish(hour.trace_count)?);
+    }
+    for file in pending {
+        files.push(runtime.block_on(file.stored())?);
+    }
+    Ok(files)
+}
+
+/// These rows of a batch, with the columns that the writer adds.
+fn file_rows(
+    batch: &RecordBatch,
+    rows: &[u32],
+    offsets: &[Option<i32>],
+    ingested_at_micros: i64,
+) -> Result<RecordBatch> {
+    let indices = UInt32Array::from(rows.to_vec());
+    let mut columns: Vec<ArrayRef> = take_arrays(batch.columns(), &indices, None)?;
+    let ingested = TimestampMicrosecondArray::from_value(ingested_at_micros, rows.len());
+    columns.push(Arc::new(ingested.with_timezone("UTC")));
+    columns.push(Arc::new(Int32Array::from(offsets.to_vec())));
+    RecordBatch::try_new(storage_schema(), columns).map_err(|error| {
+        Error::internal("a batch of spans does not have the decoded columns").with_source(error)
+    })
+}
+
+fn parent_offsets(keys: &KeyColumns, rows: &[u32]) -> Vec<Option<i32>> {
+    let mut offsets = Vec::with_capacity(rows.len());
+    let mut finder = ParentOffsets::default();
+    let row = |at: usize| rows[at] as usize;
+    let mut start = 0;
+    for trace in rows.chunk_by(|a, b| keys.trace(*a as usize) == keys.trace(*b as usize)) {
+        let end = start + trace.len();
+        let span = |at: usize| keys.span(row(at));
+        let parent = |at: usize| keys.parent(row(at));
+        finder.extend(start..end, span, parent, &mut offsets);
+        start = end;
+    }
+    offsets
 }

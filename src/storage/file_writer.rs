@@ -1,0 +1,286 @@
+//! Writes one file: encodes on the calling thread, uploads beside it.
+//!
+//! Read [`FileWriter`]. What goes in, and in which order, is its callers' business.
+
+use std::io;
+use std::mem;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::{max, min};
+use arrow::datatypes::TimestampMicrosecondType;
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::file::metadata::KeyValue;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::encoding::{TRACE_COUNT_KEY, VERSION, VERSION_KEY, writer_properties};
+use super::layout::new_path;
+use super::sort::numbers;
+use super::{Bucket, Hour, LakeFile, Store};
+use crate::config::StorageConfig;
+use crate::error::{Error, Result};
+use crate::span::{column, storage_schema};
+
+/// Bytes of a part of an upload; stores ask for at least 5 MiB.
+const PART_BYTES: usize = 8 << 20;
+/// Parts encoded but not yet taken by the store.
+const PARTS_WAITING: usize = 2;
+
+/// What a file is for, which decides how long is spent on encoding it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Ingest,
+    Compaction,
+}
+
+/// A file being written. Its methods block; call them where blocking is allowed.
+///
+/// Dropping it unfinished leaves nothing, or an incomplete upload that the store expires.
+pub(super) struct FileWriter {
+    file: LakeFile,
+    encoder: ArrowWriter<PartSink>,
+    upload: JoinHandle<Result<()>>,
+}
+
+impl FileWriter {
+    /// Begins a file of at most `trace_count` traces. Must be called within a tokio runtime.
+    pub(super) fn try_new(
+        store: &Store,
+        config: &StorageConfig,
+        purpose: Purpose,
+        (hour, bucket): (Hour, Bucket),
+        trace_count: u64,
+    ) -> Result<Self> {
+        let level = match purpose {
+            Purpose::Ingest => config.ingest_zstd_level,
+            Purpose::Compaction => config.compact_zstd_level,
+        };
+        let properties = writer_properties(config, level, trace_count)?;
+        let (parts, received) = mpsc::channel(PARTS_WAITING);
+        let sink = PartSink {
+            buffer: Vec::new(),
+            parts,
+            byte_count: 0,
+        };
+        // Types are derived from Parquet's own, as any reader does.
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_skip_arrow_metadata(true);
+        let encoder = ArrowWriter::try_new_with_options(sink, storage_schema(), options)
+            .map_err(|error| Error::internal("cannot encode spans").with_source(error))?;
+        let file = LakeFile {
+            path: new_path(hour, bucket),
+            size: 0,
+            hour,
+            bucket,
+            row_count: 0,
+            min_start_nano: i64::MAX,
+            max_start_nano: i64::MIN,
+            min_ingested_micros: i64::MAX,
+            max_ingested_micros: i64::MIN,
+            min_duration_nano: None,
+            max_duration_nano: None,
+            null_duration_count: 0,
+            modified_ms: 0,
+        };
+        let upload = Handle::current().spawn(upload(store.clone(), file.location(), received));
+        Ok(Self {
+            file,
+            encoder,
+            upload,
+        })
+    }
+
+    /// Adds rows, in the order of the file, of all columns.
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.observe(batch)?;
+        match self.encoder.write(batch) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// The rows written.
+    pub(super) fn row_count(&self) -> u64 {
+        self.file.row_count
+    }
+
+    /// The bytes held for the row group being encoded.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.encoder.memory_size()
+    }
+
+    /// Ends the row group being encoded, to free what it holds.
+    pub(super) fn end_row_group(&mut self) -> Result<()> {
+        match self.encoder.flush() {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// Ends the file, which holds `trace_count` traces. It is durable once the result is awaited.
+    pub(super) fn finish(mut self, trace_count: u64) -> Result<PendingFile> {
+        for (key, value) in [
+            (TRACE_COUNT_KEY, trace_count.to_string()),
+            (VERSION_KEY, VERSION.to_owned()),
+        ] {
+            self.encoder
+                .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
+        if let Err(error) = self.encoder.finish() {
+            return Err(self.failure(error));
+        }
+        let sink = self.encoder.inner_mut();
+        let last = mem::take(&mut sink.buffer);
+        self.file.size = sink.byte_count;
+        // A closed channel means that the upload failed; it is asked why below.
+        let _ = sink.parts.blocking_send(Part::Last(last.into()));
+        self.file.modified_ms = chrono::Utc::now().timestamp_millis();
+        Ok(PendingFile {
+            file: self.file,
+            upload: self.upload,
+        })
+    }
+
+    /// Keeps the statistics that the log wants.
+    fn observe(&mut self, batch: &RecordBatch) -> Result<()> {
+        let file = &mut self.file;
+        file.row_count += batch.num_rows() as u64;
+        let starts = numbers(batch, column::START_TIME_UNIX_NANO)?;
+        file.min_start_nano = file.min_start_nano.min(min(&starts).unwrap_or(i64::MAX));
+        file.max_start_nano = file.max_start_nano.max(max(&starts).unwrap_or(i64::MIN));
+        let durations = numbers(batch, column::DURATION_NANO)?;
+        file.null_duration_count += durations.null_count() as u64;
+        let least = [file.min_duration_nano, min(&durations)];
+        file.min_duration_nano = least.into_iter().flatten().min();
+        file.max_duration_nano = file.max_duration_nano.max(max(&durations));
+        let ingested = batch.column_by_name(column::INGESTED_AT);
+        if let Some(ingested) =
+            ingested.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
+        {
+            let (least, most) = (min(ingested), max(ingested));
+            file.min_ingested_micros = file.min_ingested_micros.min(least.unwrap_or(i64::MAX));
+            file.max_ingested_micros = file.max_ingested_micros.max(most.unwrap_or(i64::MIN));
+        }
+        Ok(())
+    }
+
+    /// Why encoding failed: because of the upload it feeds, or by itself.
+    fn failure(&mut self, error: parquet::errors::ParquetError) -> Error {
+        if self.encoder.inner().parts.is_closed() {
+            let (_, ended) = (Handle::current(), &mut self.upload);
+            if let Ok(Err(cause)) = Handle::current().block_on(ended) {
+                return cause;
+            }
+        }
+        Error::internal(format!("cannot encode a file; path=`{}`", self.file.path))
+            .with_source(error)
+    }
+}
+
+/// A file that is encoded, and whose last bytes may still be on their way.
+pub(super) struct PendingFile {
+    file: LakeFile,
+    upload: JoinHandle<Result<()>>,
+}
+
+impl PendingFile {
+    /// Waits until the file is durable.
+    pub(super) async fn stored(self) -> Result<LakeFile> {
+        self.upload
+            .await
+            .map_err(|error| Error::internal("an upload was stopped").with_source(error))??;
+        Ok(self.file)
+    }
+}
+
+enum Part {
+    Next(Bytes),
+    /// The end of a file that is complete. Without it, the file must not come to be.
+    Last(Bytes),
+}
+
+/// Cuts what the encoder writes into parts.
+struct PartSink {
+    buffer: Vec<u8>,
+    parts: mpsc::Sender<Part>,
+    byte_count: u64,
+}
+
+impl io::Write for PartSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.byte_count += bytes.len() as u64;
+        while self.buffer.len() + bytes.len() > PART_BYTES {
+            let (head, rest) = bytes.split_at(PART_BYTES - self.buffer.len());
+            self.buffer.extend_from_slice(head);
+            let part = mem::replace(&mut self.buffer, Vec::with_capacity(PART_BYTES));
+            self.parts
+                .blocking_send(Part::Next(part.into()))
+                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            bytes = rest;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn upload(store: Store, path: Path, mut parts: mpsc::Receiver<Part>) -> Result<()> {
+    let named = |error: object_store::Error| {
+        let error = Error::from(error);
+        let message = format!("cannot write a file of the lake; path=`{path}`");
+        Error::new(error.kind(), message).with_source(error)
+    };
+    let objects = store.objects();
+    let first = match parts.recv().await {
+        // The encoder gave up; nothing was begun.
+        None => return Ok(()),
+        Some(Part::Last(bytes)) => {
+            objects.put(&path, bytes.into()).await.map_err(named)?;
+            return Ok(());
+        }
+        Some(Part::Next(bytes)) => bytes,
+    };
+    let mut upload = objects.put_multipart(&path).await.map_err(named)?;
+    match send_parts(upload.as_mut(), first, &mut parts).await {
+        Ok(true) => upload.complete().await.map(|_| ()).map_err(named),
+        unfinished => {
+            // The first failure is the one to report.
+            let _ = upload.abort().await;
+            unfinished.map(|_| ()).map_err(named)
+        }
+    }
+}
+
+/// Sends parts until the last; false where the encoder gave up.
+async fn send_parts(
+    upload: &mut dyn MultipartUpload,
+    first: Bytes,
+    parts: &mut mpsc::Receiver<Part>,
+) -> object_store::Result<bool> {
+    let mut next = first;
+    loop {
+        upload.put_part(next.into()).await?;
+        match parts.recv().await {
+            None => return Ok(false),
+            Some(Part::Next(bytes)) => next = bytes,
+            Some(Part::Last(bytes)) => {
+                upload.put_part(bytes.into()).await?;
+                return Ok(true);
+            }
+        }
+    }
+}
