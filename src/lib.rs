@@ -3,6 +3,8 @@
 pub mod config;
 pub mod error;
 pub mod span;
+pub mod trace;
+pub mod workload;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
