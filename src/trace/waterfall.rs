@@ -81,7 +81,7 @@ impl Waterfall {
     pub fn draw(&self, tree: &TraceTree) -> Vec<String> {
         let nodes = tree.nodes();
         let mut lines = vec![self.summary(tree)];
-        let layout = Layout::new(self.width, TimeRange::of(nodes));
+        let layout = Layout::new(self.width, nodes, self.max_spans);
         let mut colors = ServiceColors::default();
         // Whether each ancestor of the node being drawn is the last of its siblings.
         let mut last_at_depth: Vec<bool> = Vec::new();
@@ -127,7 +127,7 @@ impl Waterfall {
         colors: &mut ServiceColors,
     ) -> String {
         let mut line = String::with_capacity(self.width * 3);
-        let branch = self.branch(last_at_depth, layout.label_width);
+        let branch = shorten(&self.branch(last_at_depth, layout), layout.label_width);
         let mut left = layout.label_width - branch.width();
         self.paint(&mut line, DIM, &branch);
         for (mark, style) in self.marks(node) {
@@ -138,7 +138,6 @@ impl Waterfall {
             }
         }
         let color = colors.of(&node.span.service_name);
-        // One column stays free for the space between the service and the name.
         let service = shorten(&display_name(&node.span.service_name, "(no service)"), left);
         left -= service.width();
         self.paint(&mut line, &color, &service);
@@ -163,29 +162,35 @@ impl Waterfall {
         line
     }
 
-    /// The branches before a node. Below a depth that would take half the label, only the
-    /// node's own branch is drawn, after its depth.
-    fn branch(&self, last_at_depth: &[bool], label_width: usize) -> String {
-        let (tee, corner, bar) = if self.ascii {
-            ("|- ", "`- ", "|  ")
-        } else {
-            ("├─ ", "└─ ", "│  ")
+    /// The branches before a node. Where they would take most of the label, the guides of the
+    /// levels in between are left out and the node's depth is written instead.
+    fn branch(&self, last_at_depth: &[bool], layout: &Layout) -> String {
+        let (tee, corner, bar) = match (self.ascii, layout.indent) {
+            (false, 3) => ("├─ ", "└─ ", "│  "),
+            (false, 2) => ("├ ", "└ ", "│ "),
+            (false, _) => ("├ ", "└ ", "│"),
+            (true, 3) => ("|- ", "`- ", "|  "),
+            (true, 2) => ("|-", "`-", "| "),
+            (true, _) => ("|-", "`-", "|"),
         };
         let depth = last_at_depth.len() - 1;
         let mut branch = String::new();
         if depth == 0 {
             return branch;
         }
-        let own = if last_at_depth[depth] { corner } else { tee };
-        if depth * 3 > label_width / 2 {
-            let dots = if self.ascii { ".." } else { "…" };
-            let _ = write!(branch, "{dots}{depth} ");
-        } else {
-            for last in &last_at_depth[1..depth] {
-                branch.push_str(if *last { "   " } else { bar });
+        let guides = &last_at_depth[1..depth];
+        for last in guides.iter().take(layout.max_guides) {
+            if *last {
+                branch.extend(std::iter::repeat_n(' ', layout.indent));
+            } else {
+                branch.push_str(bar);
             }
         }
-        branch.push_str(own);
+        if guides.len() > layout.max_guides {
+            let dots = if self.ascii { ".." } else { "…" };
+            let _ = write!(branch, "{dots}{depth} ");
+        }
+        branch.push_str(if last_at_depth[depth] { corner } else { tee });
         branch
     }
 
@@ -292,19 +297,37 @@ impl Waterfall {
 /// How a line's width is shared out.
 struct Layout {
     label_width: usize,
+    /// What a level of the tree takes.
+    indent: usize,
+    /// How many levels above a node are shown.
+    max_guides: usize,
     bar_width: usize,
     range: TimeRange,
 }
 
 impl Layout {
-    fn new(width: usize, range: TimeRange) -> Self {
+    /// The layout for these nodes, of which the first `drawn` are drawn.
+    fn new(width: usize, nodes: &[TraceNode], drawn: usize) -> Self {
         // A space before the duration and two after it.
         let free = width - DURATION_WIDTH - 3;
         let bar_width = (free * 2 / 5).max(8);
+        let label_width = free - bar_width;
+        let depths = nodes.iter().take(drawn).map(|node| node.depth);
+        let max_depth = depths.max().unwrap_or(0);
+        let indent = [3, 2]
+            .into_iter()
+            .find(|indent| max_depth * indent <= label_width * 3 / 5)
+            .unwrap_or(1);
         Self {
-            label_width: free - bar_width,
+            label_width,
+            indent,
+            max_guides: if indent == 1 {
+                label_width * 2 / 5
+            } else {
+                max_depth
+            },
             bar_width,
-            range,
+            range: TimeRange::of(nodes),
         }
     }
 }
@@ -635,11 +658,9 @@ a top                           80.0 ms  █████████████
             .draw(&TraceTree::new(spans));
         assert_eq!(lines.len(), 72_001);
         assert!(lines.iter().all(|line| line.width() <= 60));
-        assert!(
-            lines[72_000].starts_with("…71999 └─ a b"),
-            "{}",
-            lines[72_000]
-        );
+        // A label of 29 columns shows the guides of 11 levels.
+        let deepest = format!("{}…71999 └ a b", " ".repeat(11));
+        assert!(lines[72_000].starts_with(&deepest), "{}", lines[72_000]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod attributes;
 mod day_curve;
 mod fleet;
 mod statements;
+mod steps;
 mod topology;
 mod trace_maker;
 mod workload;

@@ -10,14 +10,13 @@ use crate::span::{Attributes, Link, Span, SpanId, SpanKind, StatusCode, TraceId}
 
 use super::attributes::{self, Failure, Visitor, number, text};
 use super::fleet::{Fleet, Instrument, Pod};
-use super::statements::Statement;
-use super::topology::{Action, Entrance, NOTIFY_BATCH, Operation, SERVICES, Service, Step};
+use super::topology::{Entrance, NOTIFY_BATCH, Operation, SERVICES, Service, Step};
 
 /// A producer's span whose message waits for the batch consumer.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
-    trace_id: TraceId,
-    span_id: SpanId,
+    pub(super) trace_id: TraceId,
+    pub(super) span_id: SpanId,
     /// When it was sent.
     pub(super) nano: i64,
 }
@@ -26,40 +25,40 @@ pub(super) struct Sent {
 #[derive(Debug)]
 pub(super) struct TraceMaker<'a> {
     fleet: &'a Fleet,
-    random: &'a mut SmallRng,
+    pub(super) random: &'a mut SmallRng,
     /// How far into the time range the trace starts.
     share: f64,
-    trace_id: TraceId,
+    pub(super) trace_id: TraceId,
     trace_state: &'static str,
     visitor: Visitor,
-    spans: Vec<(usize, Span)>,
+    pub(super) spans: Vec<(usize, Span)>,
     /// For each span its true start, and how far its pod's clock is ahead.
     clocks: Vec<(i64, i64)>,
-    outbox: Vec<Sent>,
+    pub(super) outbox: Vec<Sent>,
 }
 
 /// How a step ended.
-struct Outcome {
-    end: i64,
-    failure: Option<Failure>,
+pub(super) struct Outcome {
+    pub(super) end: i64,
+    pub(super) failure: Option<Failure>,
 }
 
 /// What the callee is told.
-struct Request {
-    parent: Option<SpanId>,
-    start: i64,
+pub(super) struct Request {
+    pub(super) parent: Option<SpanId>,
+    pub(super) start: i64,
     /// Spans a consumer points to.
-    links: Vec<Link>,
-    path: String,
+    pub(super) links: Vec<Link>,
+    pub(super) path: String,
 }
 
 /// A span's place and what it says of itself.
-struct Opening {
-    pod: Pod,
-    instrument: Instrument,
-    kind: SpanKind,
-    name: String,
-    attributes: Attributes,
+pub(super) struct Opening {
+    pub(super) pod: Pod,
+    pub(super) instrument: Instrument,
+    pub(super) kind: SpanKind,
+    pub(super) name: String,
+    pub(super) attributes: Attributes,
 }
 
 impl<'a> TraceMaker<'a> {
@@ -126,7 +125,7 @@ impl<'a> TraceMaker<'a> {
     }
 
     /// An operation at the side that answers: its own span and those of its steps.
-    fn answer(&mut self, operation: &'static Operation, request: Request) -> Outcome {
+    pub(super) fn answer(&mut self, operation: &'static Operation, request: Request) -> Outcome {
         let pod = self.fleet.pod(operation.service, self.share, self.random);
         let opening = self.describe(operation, pod, &request);
         let index = self.open(opening, request.parent, request.start);
@@ -216,7 +215,11 @@ impl<'a> TraceMaker<'a> {
     }
 
     /// What a server records of the answer it gives.
-    fn status_of(&mut self, operation: &Operation, failure: Option<&Failure>) -> Attributes {
+    pub(super) fn status_of(
+        &mut self,
+        operation: &Operation,
+        failure: Option<&Failure>,
+    ) -> Attributes {
         match operation.entrance {
             Entrance::Http(method, _) => {
                 let status = match failure {
@@ -281,266 +284,7 @@ impl<'a> TraceMaker<'a> {
         outcome
     }
 
-    fn act(
-        &mut self,
-        action: &'static Action,
-        operation: &'static Operation,
-        pod: Pod,
-        parent: SpanId,
-        start: i64,
-    ) -> Outcome {
-        let service = operation.service;
-        match action {
-            Action::Call(callee) => self.call(callee, service, pod, parent, start),
-            Action::Query(statement) => self.query(statement, service, pod, parent, start),
-            Action::Publish(topic, consumer) => {
-                let (sent, outcome) = self.publish(topic, service, pod, parent, start);
-                self.consume(consumer, &sent);
-                outcome
-            }
-            Action::Notify(topic) => {
-                let (sent, outcome) = self.publish(topic, service, pod, parent, start);
-                self.outbox.push(sent);
-                outcome
-            }
-            Action::Work(name, micros) => {
-                let micros = micros * slowness(service, pod);
-                self.work(
-                    name,
-                    SpanKind::Internal,
-                    micros,
-                    service,
-                    pod,
-                    parent,
-                    start,
-                )
-            }
-            Action::Legacy(name, micros) => self.work(
-                name,
-                SpanKind::Unspecified,
-                *micros,
-                service,
-                pod,
-                parent,
-                start,
-            ),
-            Action::External(method, host, path, micros, failure) => {
-                let chance = failure * self.outage(host);
-                self.external(
-                    [method, host, path],
-                    (*micros, chance),
-                    service,
-                    pod,
-                    parent,
-                    start,
-                )
-            }
-        }
-    }
-
-    /// A call to another service, tried up to three times: a client's span for each attempt,
-    /// and the server's where the attempt arrived.
-    fn call(
-        &mut self,
-        callee: &'static Operation,
-        service: Service,
-        pod: Pod,
-        parent: SpanId,
-        start: i64,
-    ) -> Outcome {
-        let host = SERVICES[callee.service as usize].name;
-        let path = self.path_of(callee);
-        let mut now = start;
-        for attempt in 0..3 {
-            let (name, attributes) = match callee.entrance {
-                Entrance::Grpc(service, method) => (
-                    format!("{service}/{method}"),
-                    attributes::grpc(service, method, host),
-                ),
-                Entrance::Http(method, _) => (
-                    method.to_string(),
-                    attributes::http_client(method, host, 8080, &path, attempt),
-                ),
-                Entrance::Consume(..) | Entrance::Job(_) => (host.to_string(), Vec::new()),
-            };
-            let opening = Opening {
-                pod,
-                instrument: Instrument::Rpc,
-                kind: SpanKind::Client,
-                name,
-                attributes,
-            };
-            let index = self.open(opening, Some(parent), now);
-            let wire = self.micros(260.0);
-            let outcome = if self.chance(0.002) {
-                Outcome {
-                    end: now + self.micros(400_000.0),
-                    failure: Some(Failure::connection(host)),
-                }
-            } else {
-                self.answer(
-                    callee,
-                    Request {
-                        parent: Some(self.spans[index].1.span_id),
-                        start: now + wire,
-                        links: Vec::new(),
-                        path: path.clone(),
-                    },
-                )
-            };
-            now = outcome.end + wire;
-            let status = self.status_of(callee, outcome.failure.as_ref());
-            self.spans[index].1.attributes.extend(status);
-            self.close(index, service, now, outcome.failure.as_ref(), false);
-            if outcome.failure.is_none() || attempt == 2 || !self.chance(0.4) {
-                return Outcome {
-                    end: now,
-                    failure: outcome.failure,
-                };
-            }
-            // Wait a little longer before each retry.
-            now += self.micros(20_000.0 * (attempt + 1) as f64);
-        }
-        Outcome {
-            end: now,
-            failure: None,
-        }
-    }
-
-    fn query(
-        &mut self,
-        statement: &'static Statement,
-        service: Service,
-        pod: Pod,
-        parent: SpanId,
-        start: i64,
-    ) -> Outcome {
-        let target = if statement.collection.is_empty() {
-            statement.system
-        } else {
-            statement.collection
-        };
-        let opening = Opening {
-            pod,
-            instrument: Instrument::Database,
-            kind: SpanKind::Client,
-            name: format!("{} {target}", statement.operation),
-            attributes: attributes::database(statement, self.random),
-        };
-        let index = self.open(opening, Some(parent), start);
-        let failed = self.chance(0.003);
-        let failure = failed.then(|| Failure::database(statement, self.random));
-        let micros = if failed { 900_000.0 } else { statement.micros };
-        let end = start + self.micros(micros);
-        if let Some(failure) = &failure {
-            let error = text("error.type", failure.exception);
-            self.spans[index].1.attributes.push(error);
-        }
-        self.close(index, service, end, failure.as_ref(), true);
-        Outcome { end, failure }
-    }
-
-    fn external(
-        &mut self,
-        [method, host, path]: [&'static str; 3],
-        (micros, chance): (f64, f64),
-        service: Service,
-        pod: Pod,
-        parent: SpanId,
-        start: i64,
-    ) -> Outcome {
-        let opening = Opening {
-            pod,
-            instrument: Instrument::Rpc,
-            kind: SpanKind::Client,
-            name: method.to_string(),
-            attributes: attributes::http_client(method, host, 443, path, 0),
-        };
-        let index = self.open(opening, Some(parent), start);
-        let failure = self.chance(chance).then(|| Failure::external(host));
-        let status = if failure.is_some() { 503 } else { 200 };
-        let attributes = &mut self.spans[index].1.attributes;
-        attributes.push(number("http.response.status_code", status));
-        if failure.is_some() {
-            attributes.push(text("error.type", "503"));
-        }
-        let end = start + self.micros(micros);
-        self.close(index, service, end, failure.as_ref(), true);
-        Outcome { end, failure }
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is one plain fact of the span"
-    )]
-    fn work(
-        &mut self,
-        name: &str,
-        kind: SpanKind,
-        micros: f64,
-        service: Service,
-        pod: Pod,
-        parent: SpanId,
-        start: i64,
-    ) -> Outcome {
-        let opening = Opening {
-            pod,
-            instrument: Instrument::Own,
-            kind,
-            name: name.to_string(),
-            attributes: Attributes::new(),
-        };
-        let index = self.open(opening, Some(parent), start);
-        let end = start + self.micros(micros);
-        self.close(index, service, end, None, false);
-        Outcome { end, failure: None }
-    }
-
-    fn publish(
-        &mut self,
-        topic: &'static str,
-        service: Service,
-        pod: Pod,
-        parent: SpanId,
-        start: i64,
-    ) -> (Sent, Outcome) {
-        let mut attributes = attributes::messaging(topic, "send", "send", self.random);
-        let size = self.random.random_range(200..4000);
-        attributes.push(number("messaging.message.body.size", size));
-        let opening = Opening {
-            pod,
-            instrument: Instrument::Messaging,
-            kind: SpanKind::Producer,
-            name: format!("send {topic}"),
-            attributes,
-        };
-        let index = self.open(opening, Some(parent), start);
-        let end = start + self.micros(1600.0);
-        self.close(index, service, end, None, false);
-        let sent = Sent {
-            trace_id: self.trace_id,
-            span_id: self.spans[index].1.span_id,
-            nano: end,
-        };
-        (sent, Outcome { end, failure: None })
-    }
-
-    /// The consumer's side of a message in this trace: it starts when it gets round to it,
-    /// mostly after the producer's caller has long answered.
-    fn consume(&mut self, consumer: &'static Operation, sent: &Sent) {
-        let wait = self.micros(35_000.0);
-        self.answer(
-            consumer,
-            Request {
-                parent: Some(sent.span_id),
-                start: sent.nano + wait,
-                links: vec![link(sent, false)],
-                path: String::new(),
-            },
-        );
-    }
-
-    fn open(&mut self, opening: Opening, parent: Option<SpanId>, start: i64) -> usize {
+    pub(super) fn open(&mut self, opening: Opening, parent: Option<SpanId>, start: i64) -> usize {
         let span_id = random_span_id(self.random);
         let mut span = Span::new(self.trace_id, span_id, start + opening.pod.skew_nano);
         span.parent_span_id = parent;
@@ -561,7 +305,7 @@ impl<'a> TraceMaker<'a> {
         self.spans.len() - 1
     }
 
-    fn close(
+    pub(super) fn close(
         &mut self,
         index: usize,
         service: Service,
@@ -591,7 +335,7 @@ impl<'a> TraceMaker<'a> {
         }
     }
 
-    fn path_of(&mut self, operation: &Operation) -> String {
+    pub(super) fn path_of(&mut self, operation: &Operation) -> String {
         match operation.entrance {
             Entrance::Http(_, route) => attributes::fill_route(route, self.random),
             _ => String::new(),
@@ -599,7 +343,7 @@ impl<'a> TraceMaker<'a> {
     }
 
     /// How many times more often a company outside fails: the bank has a bad half hour.
-    fn outage(&self, host: &str) -> f64 {
+    pub(super) fn outage(&self, host: &str) -> f64 {
         if host.contains("bank") && (0.80..0.83).contains(&self.share) {
             30.0
         } else {
@@ -607,12 +351,12 @@ impl<'a> TraceMaker<'a> {
         }
     }
 
-    fn chance(&mut self, chance: f64) -> bool {
+    pub(super) fn chance(&mut self, chance: f64) -> bool {
         self.random.random::<f64>() < chance
     }
 
     /// Nanoseconds about a median of `micros`, log-normal with the long tail of real services.
-    fn micros(&mut self, micros: f64) -> i64 {
+    pub(super) fn micros(&mut self, micros: f64) -> i64 {
         (self.log_normal(micros, 0.55) * 1000.0) as i64
     }
 
@@ -625,7 +369,7 @@ impl<'a> TraceMaker<'a> {
 }
 
 /// The release that made prices slower, for whoever compares versions.
-fn slowness(service: Service, pod: Pod) -> f64 {
+pub(super) fn slowness(service: Service, pod: Pod) -> f64 {
     match service {
         Service::Pricing if pod.renewed => 1.8,
         Service::Storefront if pod.renewed => 0.85,
@@ -633,7 +377,7 @@ fn slowness(service: Service, pod: Pod) -> f64 {
     }
 }
 
-fn link(sent: &Sent, of_batch: bool) -> Link {
+pub(super) fn link(sent: &Sent, of_batch: bool) -> Link {
     Link {
         trace_id: sent.trace_id,
         span_id: sent.span_id,
