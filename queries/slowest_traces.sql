@@ -2,7 +2,7 @@
 -- question: Which requests took longest from the first service on, and how much work was behind each?
 -- uses: JOIN with a subquery, count(DISTINCT)
 WITH slowest AS (
-  SELECT trace_id, service_name, name, start_time, duration_ms
+  SELECT trace_id, service_name, name, start_time, duration_nano
   FROM spans
   WHERE is_root AND duration_nano IS NOT NULL
   ORDER BY duration_nano DESC, trace_id
@@ -23,10 +23,10 @@ SELECT
   slowest.service_name AS root_service,
   slowest.name AS root_name,
   slowest.start_time,
-  round(slowest.duration_ms, 3) AS duration_ms,
+  round(slowest.duration_nano / 1e6, 3) AS duration_ms,
   sizes.span_count,
   sizes.service_count,
   sizes.error_count
 FROM slowest
 JOIN sizes ON sizes.trace_id = slowest.trace_id
-ORDER BY slowest.duration_ms DESC, slowest.trace_id;
+ORDER BY slowest.duration_nano DESC, slowest.trace_id;
