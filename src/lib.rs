@@ -6,6 +6,8 @@ pub mod functions;
 pub mod span;
 pub mod storage;
 pub mod table;
+pub mod trace;
+pub mod workload;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
