@@ -1,6 +1,7 @@
 //! tracelake: a SQL query engine for distributed traces, on Apache DataFusion.
 
 pub mod config;
+pub mod engine;
 pub mod error;
 pub mod functions;
 pub mod span;
@@ -10,4 +11,5 @@ pub mod trace;
 pub mod workload;
 
 pub use config::Config;
+pub use engine::Lake;
 pub use error::{Error, ErrorKind, Result};

@@ -9,15 +9,17 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr,
-    TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    Expr, Ident, ObjectName, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, VisitMut, VisitorMut,
 };
 
 use crate::span::COLUMN_ALIASES;
 
 /// The columns of our other relations that have the name of an alias.
-const RELATION_COLUMNS: [(&str, &[&str]); 2] =
-    [("span_events", &["span_name"]), ("span_links", &["span_name"])];
+const RELATION_COLUMNS: [(&str, &[&str]); 2] = [
+    ("span_events", &["span_name"]),
+    ("span_links", &["span_name"]),
+];
 
 /// Replaces aliases of columns throughout a statement.
 pub(super) fn resolve_aliases(statement: &mut Statement) {
@@ -38,7 +40,9 @@ impl VisitorMut for Queries {
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
-        let shadowed = ctes.map(|cte| cte.alias.name.value.to_lowercase()).collect();
+        let shadowed = ctes
+            .map(|cte| cte.alias.name.value.to_lowercase())
+            .collect();
         let order_by = query.order_by.as_mut();
         resolve_body(&mut query.body, order_by, &shadowed);
         ControlFlow::Continue(())
@@ -80,7 +84,11 @@ fn resolve_select(select: &mut Select, order_by: Option<&mut OrderBy>, ctes: &Ha
     let own = scope.without(&given);
     resolve(&mut select.group_by, &own);
     resolve(&mut select.having, &own);
-    if let Some(OrderBy { kind: OrderByKind::Expressions(keys), .. }) = order_by {
+    if let Some(OrderBy {
+        kind: OrderByKind::Expressions(keys),
+        ..
+    }) = order_by
+    {
         let mut named = given;
         named.extend(select.projection.iter().filter_map(output_name));
         resolve(keys, &scope.without(&named));
@@ -160,7 +168,9 @@ impl Scope {
                     self.take_all();
                 }
             }
-            TableFactor::NestedJoin { table_with_joins, .. } => {
+            TableFactor::NestedJoin {
+                table_with_joins, ..
+            } => {
                 self.add(&table_with_joins.relation, ctes);
                 for join in &table_with_joins.joins {
                     self.add(&join.relation, ctes);
@@ -171,7 +181,8 @@ impl Scope {
     }
 
     fn take_all(&mut self) {
-        self.taken.extend(COLUMN_ALIASES.iter().map(|(alias, _)| alias.to_string()));
+        self.taken
+            .extend(COLUMN_ALIASES.iter().map(|(alias, _)| alias.to_string()));
     }
 
     fn without(&self, names: &HashSet<String>) -> Self {
@@ -235,7 +246,9 @@ impl VisitorMut for Names<'_> {
 }
 
 fn column_of(name: &str) -> Option<&'static str> {
-    let alias = COLUMN_ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+    let alias = COLUMN_ALIASES
+        .iter()
+        .find(|(alias, _)| alias.eq_ignore_ascii_case(name));
     alias.map(|(_, column)| *column)
 }
 

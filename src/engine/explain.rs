@@ -5,8 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::physical_plan::metrics::MetricValue;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::metrics::MetricValue;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::TryStreamExt;
 
@@ -74,9 +74,9 @@ impl ExplainReport {
             for metric in metrics.iter() {
                 let value = metric.value();
                 let count = match value {
-                    MetricValue::PruningMetrics { pruning_metrics, .. } => {
-                        pruning_metrics.pruned()
-                    }
+                    MetricValue::PruningMetrics {
+                        pruning_metrics, ..
+                    } => pruning_metrics.pruned(),
                     other => other.as_usize(),
                 };
                 match value.name() {
@@ -107,13 +107,25 @@ fn displayable_with_metrics(plan: &dyn ExecutionPlan) -> String {
 
 impl fmt::Display for ExplainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "files considered            {:>12}", self.files_considered)?;
+        writeln!(
+            f,
+            "files considered            {:>12}",
+            self.files_considered
+        )?;
         for (step, count) in &self.pruned_by {
             writeln!(f, "  removed by {step:<22}  {count:>5}")?;
         }
         writeln!(f, "files read                  {:>12}", self.files_read())?;
-        writeln!(f, "rows skipped by pages       {:>12}", self.rows_pruned_by_pages)?;
-        writeln!(f, "rows skipped while decoding {:>12}", self.rows_pruned_by_filters)?;
+        writeln!(
+            f,
+            "rows skipped by pages       {:>12}",
+            self.rows_pruned_by_pages
+        )?;
+        writeln!(
+            f,
+            "rows skipped while decoding {:>12}",
+            self.rows_pruned_by_filters
+        )?;
         writeln!(f, "bytes read                  {:>12}", self.bytes_read)?;
         writeln!(f, "rows of the result          {:>12}", self.row_count)?;
         write!(f, "\n{}", self.plan)

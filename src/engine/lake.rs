@@ -73,7 +73,8 @@ impl Lake {
         // Footers and page indexes take more room than trace-id filters.
         let filter_bytes = config.query.metadata_cache_bytes / 4;
         let pool = FairSpillPool::new(config.query.memory_limit_bytes);
-        let consumers = std::num::NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(std::num::NonZeroUsize::MIN);
+        let consumers =
+            std::num::NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(std::num::NonZeroUsize::MIN);
         let mode = match &config.query.spill_directory {
             Some(directory) => DiskManagerMode::Directories(vec![directory.clone()]),
             None => DiskManagerMode::OsTmpDirectory,
@@ -114,8 +115,7 @@ impl Lake {
     /// [`SpanBatchBuilder`](crate::span::SpanBatchBuilder) makes them: all of it or nothing.
     pub async fn append(&self, batch: RecordBatch) -> Result<AppendOutcome> {
         let store = self.log().store();
-        let files =
-            write_batch(store, &self.inner.config.storage, batch, now_micros()).await?;
+        let files = write_batch(store, &self.inner.config.storage, batch, now_micros()).await?;
         let snapshot = self.log().commit(&files, &[], Operation::Append).await?;
         Ok(AppendOutcome {
             version: snapshot.version(),

@@ -136,6 +136,12 @@ impl Lake {
         now: DateTime<Utc>,
         dry_run: bool,
     ) -> Result<VacuumOutcome> {
-        storage::vacuum(self.log(), older_than.as_secs(), now, dry_run).await
+        storage::vacuum(
+            self.log(),
+            older_than.as_secs(),
+            now.timestamp_millis(),
+            dry_run,
+        )
+        .await
     }
 }

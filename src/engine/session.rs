@@ -90,7 +90,10 @@ impl Session {
         let dialect = PostgreSqlDialect {};
         let mut parser = DFParserBuilder::new(sql).with_dialect(&dialect).build()?;
         let statements = parser.parse_statements()?;
-        Ok(statements.into_iter().map(|parsed| Statement { parsed }).collect())
+        Ok(statements
+            .into_iter()
+            .map(|parsed| Statement { parsed })
+            .collect())
     }
 
     /// Runs one statement, with values for its `$name` or `$1` placeholders.
@@ -150,7 +153,10 @@ impl Session {
     /// Asks the log for a newer snapshot, at most once in a while.
     async fn refresh(&self) -> Result<()> {
         {
-            let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut refreshed = self
+                .refreshed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if refreshed.elapsed() < SNAPSHOT_AGE {
                 return Ok(());
             }
@@ -184,8 +190,10 @@ fn expr_planners() -> Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner
 
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     // Before types are coerced: afterwards a comparison with a number is one of texts.
-    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(IdLiterals), Arc::new(AttributeComparison::default())];
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(IdLiterals),
+        Arc::new(AttributeComparison::default()),
+    ];
     rules.extend(Analyzer::new().rules);
     rules
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
     TimestampMillisecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -56,26 +56,28 @@ impl LakeFilesTable {
 
     fn batch(&self, snapshot: &Snapshot) -> Result<RecordBatch> {
         let files: Vec<&LakeFile> = snapshot.files().map(AsRef::as_ref).collect();
-        let texts = |text: fn(&LakeFile) -> String| {
-            Arc::new(StringViewArray::from_iter_values(files.iter().map(|file| text(file)))) as _
+        let texts = |text: fn(&LakeFile) -> String| -> ArrayRef {
+            Arc::new(StringViewArray::from_iter_values(
+                files.iter().map(|file| text(file)),
+            ))
         };
-        let numbers = |number: fn(&LakeFile) -> Option<i64>| {
-            Arc::new(Int64Array::from_iter(files.iter().map(|file| number(file)))) as _
+        let numbers = |number: fn(&LakeFile) -> Option<i64>| -> ArrayRef {
+            Arc::new(Int64Array::from_iter(files.iter().map(|file| number(file))))
         };
-        let nanos = |nano: fn(&LakeFile) -> i64| {
+        let nanos = |nano: fn(&LakeFile) -> i64| -> ArrayRef {
             let times = files.iter().map(|file| nano(file));
-            Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC")) as _
+            Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
         };
-        let micros = |micro: fn(&LakeFile) -> i64| {
+        let micros = |micro: fn(&LakeFile) -> i64| -> ArrayRef {
             let times = files.iter().map(|file| micro(file));
-            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")) as _
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
         };
         let hours = files.iter().map(|file| file.hour.hour().cast_signed());
         let modified = files.iter().map(|file| file.modified_ms);
-        let columns = vec![
+        let columns: Vec<ArrayRef> = vec![
             texts(|file| file.path.clone()),
             texts(|file| file.hour.day()),
-            Arc::new(Int32Array::from_iter_values(hours)) as _,
+            Arc::new(Int32Array::from_iter_values(hours)),
             texts(|file| match file.bucket {
                 Bucket::Level0 => "ingested".to_string(),
                 Bucket::Of { .. } => "compacted".to_string(),
