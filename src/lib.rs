@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod error;
+pub mod ingest;
 pub mod span;
 
 pub use config::Config;
