@@ -4,6 +4,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod functions;
+pub mod ingest;
 pub mod span;
 pub mod storage;
 pub mod table;
