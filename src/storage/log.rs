@@ -5,6 +5,7 @@
 //! the library's own conflict check lets two compactions of the same files both pass, and
 //! fails an append that meets a retention, so it is never left to decide.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTableError, TableProperty};
+use futures::StreamExt;
 use tokio::sync::Mutex;
 
 use super::layout::{BUCKET_COLUMN, DAY_COLUMN, HOUR_COLUMN};
@@ -244,6 +246,22 @@ impl Log {
                 self.inner.store.url()
             ),
         ))
+    }
+
+    /// The paths of files that were removed after a time. Removals are remembered for a week.
+    pub(super) async fn dropped_since(&self, unix_ms: i64) -> Result<HashSet<String>> {
+        let state = self.inner.state.lock().await;
+        let mut removed = state.all_tombstones(self.inner.log_store.as_ref());
+        let mut paths = HashSet::new();
+        while let Some(view) = removed.next().await {
+            let view = view.map_err(|error| {
+                failure("cannot read the log of the lake", &self.inner.store, error)
+            })?;
+            if view.deletion_timestamp().is_none_or(|time| time > unix_ms) {
+                paths.insert(view.path().into_owned());
+            }
+        }
+        Ok(paths)
     }
 
     /// Tries to write the version after that of `state`, once.

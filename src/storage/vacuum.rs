@@ -1,0 +1,106 @@
+//! Deletes data files that no version of the lake still needs.
+//!
+//! Read [`vacuum`]. The log's own old files are the log's business.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
+
+use super::Log;
+use super::layout::parse_path;
+use crate::error::{Error, Result};
+
+/// The age below which nothing is deleted unless asked: a day. Writers that have not committed
+/// yet and queries that still read an older version have that long.
+pub const VACUUM_AGE_SECONDS: u64 = 24 * 60 * 60;
+
+/// What a vacuum deleted, or would.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VacuumOutcome {
+    /// The files deleted, or to be deleted.
+    pub paths: Vec<String>,
+    /// Their bytes.
+    pub byte_count: u64,
+    /// Files of the lake's current version.
+    pub kept_count: usize,
+    /// Files that are not of the current version, but too young.
+    pub young_count: usize,
+}
+
+/// Deletes the data files that are not in the newest version of the lake and were written, and
+/// dropped, longer than `age_seconds` before `now_ms`.
+///
+/// A file in the current version is never touched, whatever its age, nor is anything that
+/// tracelake would not have written. With `dry_run` nothing is deleted.
+pub async fn vacuum(
+    log: &Log,
+    age_seconds: u64,
+    now_ms: i64,
+    dry_run: bool,
+) -> Result<VacuumOutcome> {
+    // Listed before the log is read: what is committed in between is in the snapshot.
+    let listed = list_data_files(log).await?;
+    let snapshot = log.refresh().await?;
+    let current: HashSet<&str> = snapshot.files().map(|file| file.path.as_str()).collect();
+    let age_ms = i64::try_from(age_seconds)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1000);
+    let horizon_ms = now_ms.saturating_sub(age_ms);
+    // A file dropped lately is still read by queries of the version before.
+    let dropped = log.dropped_since(horizon_ms).await?;
+    let mut outcome = VacuumOutcome::default();
+    for object in listed {
+        let path = object.location.as_ref();
+        if current.contains(path) {
+            outcome.kept_count += 1;
+        } else if object.last_modified.timestamp_millis() > horizon_ms || dropped.contains(path) {
+            outcome.young_count += 1;
+        } else {
+            outcome.byte_count += object.size;
+            outcome.paths.push(path.to_owned());
+        }
+    }
+    if !dry_run {
+        delete(log, &outcome.paths).await?;
+    }
+    Ok(outcome)
+}
+
+async fn list_data_files(log: &Log) -> Result<Vec<ObjectMeta>> {
+    let objects = log.store().objects();
+    let listed = objects
+        .list(None)
+        .try_filter(|object| futures::future::ready(parse_path(object.location.as_ref()).is_ok()));
+    listed.try_collect().await.map_err(|error| {
+        let error = Error::from(error);
+        let message = format!(
+            "cannot list the files of the lake; url=`{}`",
+            log.store().url()
+        );
+        Error::new(error.kind(), message).with_source(error)
+    })
+}
+
+async fn delete(log: &Log, paths: &[String]) -> Result<()> {
+    let locations: Vec<_> = paths
+        .iter()
+        .map(|path| Ok(object_store::path::Path::from(path.as_str())))
+        .collect();
+    let mut deleted = log
+        .store()
+        .objects()
+        .delete_stream(futures::stream::iter(locations).boxed());
+    while let Some(result) = deleted.next().await {
+        match result {
+            // Another vacuum was faster.
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => {
+                let error = Error::from(error);
+                let message = "cannot delete a file of the lake; vacuum again to go on";
+                return Err(Error::new(error.kind(), message).with_source(error));
+            }
+        }
+    }
+    Ok(())
+}
