@@ -8,3 +8,4 @@ pub mod workload;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+#[cfg(test)]
