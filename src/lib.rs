@@ -8,4 +8,3 @@ pub mod workload;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
-#[cfg(test)]
