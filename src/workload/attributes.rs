@@ -293,7 +293,7 @@ impl Failure {
                 "ValidationError",
                 format!("dish {} is sold out", random.random_range(100..9000)),
             ),
-            _ => ("TimeoutError", "no answer within 2000 ms".to_string()),
+            _ => ("TimeoutError", "no answer in time".to_string()),
         };
         Self {
             exception,
@@ -309,12 +309,12 @@ impl Failure {
         let (exception, message) = if random.random::<bool>() {
             (
                 "QueryTimeoutException",
-                format!("{} gave up after 3000 ms", statement.operation),
+                format!("{} took longer than allowed", statement.operation),
             )
         } else {
             (
                 "ConnectionResetError",
-                format!("connection to {} was reset", statement.namespace),
+                format!("connection to {} was reset", statement.system),
             )
         };
         Self {

@@ -4,13 +4,15 @@
 
 use rand::Rng;
 
-use crate::span::{Attributes, SpanId, SpanKind};
+use crate::span::{Attributes, SpanId, SpanKind, StatusCode};
 
 use super::attributes::{self, Failure, number, text};
 use super::fleet::{Instrument, Pod};
 use super::statements::Statement;
 use super::topology::{Action, Entrance, Operation, SERVICES, Service};
-use super::trace_maker::{Opening, Outcome, Request, Sent, TraceMaker, link, slowness};
+use super::trace_maker::{
+    Opening, Outcome, Request, Sent, TraceMaker, answer_attributes, link, slowness,
+};
 
 impl TraceMaker<'_> {
     /// One repetition of a step.
@@ -106,10 +108,8 @@ impl TraceMaker<'_> {
             let index = self.open(opening, Some(parent), now);
             let wire = self.micros(260.0);
             let outcome = if self.chance(0.002) {
-                Outcome {
-                    end: now + self.micros(400_000.0),
-                    failure: Some(Failure::connection(host)),
-                }
+                let end = now + self.micros(400_000.0);
+                Outcome::new(end, Some(Failure::connection(host)))
             } else {
                 self.answer(
                     callee,
@@ -122,21 +122,33 @@ impl TraceMaker<'_> {
                 )
             };
             now = outcome.end + wire;
-            let status = self.status_of(callee, outcome.failure.as_ref());
-            self.spans[index].1.attributes.extend(status);
-            self.close(index, service, now, outcome.failure.as_ref(), false);
+            let told = answer_attributes(callee, outcome.status, outcome.failure.as_ref());
+            self.spans[index].1.attributes.extend(told);
+            // Without an answer the exception is the client's own.
+            let thrown = outcome.status.is_none();
+            self.close(index, service, now, outcome.failure.as_ref(), thrown);
+            self.mark_refused(index, callee, &outcome);
             if outcome.failure.is_none() || attempt == 2 || !self.chance(0.4) {
                 return Outcome {
                     end: now,
-                    failure: outcome.failure,
+                    ..outcome
                 };
             }
             // Wait a little longer before each retry.
             now += self.micros(20_000.0 * (attempt + 1) as f64);
         }
-        Outcome {
-            end: now,
-            failure: None,
+        Outcome::new(now, None)
+    }
+
+    /// To a client, unlike a server, a refusal is an error: OpenTelemetry's conventions for HTTP.
+    fn mark_refused(&mut self, index: usize, callee: &Operation, outcome: &Outcome) {
+        let refused = outcome.status.filter(|status| (400..500).contains(status));
+        if let (Entrance::Http(..), None, Some(status)) =
+            (&callee.entrance, &outcome.failure, refused)
+        {
+            let span = &mut self.spans[index].1;
+            span.status_code = StatusCode::Error;
+            span.attributes.push(text("error.type", status.to_string()));
         }
     }
 
@@ -170,7 +182,7 @@ impl TraceMaker<'_> {
             self.spans[index].1.attributes.push(error);
         }
         self.close(index, service, end, failure.as_ref(), true);
-        Outcome { end, failure }
+        Outcome::new(end, failure)
     }
 
     fn external(
@@ -199,7 +211,7 @@ impl TraceMaker<'_> {
         }
         let end = start + self.micros(micros);
         self.close(index, service, end, failure.as_ref(), true);
-        Outcome { end, failure }
+        Outcome::new(end, failure)
     }
 
     #[expect(
@@ -226,7 +238,7 @@ impl TraceMaker<'_> {
         let index = self.open(opening, Some(parent), start);
         let end = start + self.micros(micros);
         self.close(index, service, end, None, false);
-        Outcome { end, failure: None }
+        Outcome::new(end, None)
     }
 
     fn publish(
@@ -255,7 +267,7 @@ impl TraceMaker<'_> {
             span_id: self.spans[index].1.span_id,
             nano: end,
         };
-        (sent, Outcome { end, failure: None })
+        (sent, Outcome::new(end, None))
     }
 
     /// The consumer's side of a message in this trace: it starts when it gets round to it,

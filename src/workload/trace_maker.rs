@@ -41,6 +41,19 @@ pub(super) struct TraceMaker<'a> {
 pub(super) struct Outcome {
     pub(super) end: i64,
     pub(super) failure: Option<Failure>,
+    /// The HTTP or gRPC status of an answer.
+    pub(super) status: Option<i64>,
+}
+
+impl Outcome {
+    /// What is no call ended at `end`.
+    pub(super) fn new(end: i64, failure: Option<Failure>) -> Self {
+        Self {
+            end,
+            failure,
+            status: None,
+        }
+    }
 }
 
 /// What the callee is told.
@@ -134,9 +147,11 @@ impl<'a> TraceMaker<'a> {
         let own = self.micros(operation.micros * slowness(operation.service, pod));
         let mut now = request.start + own / 3;
         let mut failure = None;
+        let mut refused = None;
         for step in operation.steps {
             let outcome = self.take(step, operation, pod, parent, now);
             now = outcome.end;
+            refused = refused.or(outcome.status.filter(|status| (400..500).contains(status)));
             if outcome.failure.is_some() && self.chance(0.8) {
                 failure = outcome.failure;
                 break;
@@ -150,12 +165,17 @@ impl<'a> TraceMaker<'a> {
                 self.random,
             ));
         }
-        let status = self.status_of(operation, failure.as_ref());
-        self.spans[index].1.attributes.extend(status);
+        let status = self.choose_status(operation, failure.as_ref(), refused);
+        let told = answer_attributes(operation, status, failure.as_ref());
+        self.spans[index].1.attributes.extend(told);
         // What only passes through is an error of the span, but no exception of its own.
         let thrown = own_fault || self.chance(0.3);
         self.close(index, operation.service, now, failure.as_ref(), thrown);
-        Outcome { end: now, failure }
+        Outcome {
+            end: now,
+            failure,
+            status,
+        }
     }
 
     fn describe(&mut self, operation: &Operation, pod: Pod, request: &Request) -> Opening {
@@ -214,32 +234,25 @@ impl<'a> TraceMaker<'a> {
         }
     }
 
-    /// What a server records of the answer it gives.
-    pub(super) fn status_of(
+    /// The status a server answers with; `refused` is that of a service it asked itself.
+    fn choose_status(
         &mut self,
         operation: &Operation,
         failure: Option<&Failure>,
-    ) -> Attributes {
+        refused: Option<i64>,
+    ) -> Option<i64> {
         match operation.entrance {
-            Entrance::Http(method, _) => {
-                let status = match failure {
-                    Some(failure) => failure.http_status,
-                    None if method == "POST" && self.chance(0.4) => 201,
-                    None => 200,
-                };
-                let mut attributes = vec![number("http.response.status_code", status)];
-                if failure.is_some() {
-                    attributes.push(text("error.type", status.to_string()));
-                }
-                attributes
-            }
-            Entrance::Grpc(..) => {
-                let status = failure.map_or(0, |failure| failure.grpc_status);
-                vec![number("rpc.grpc.status_code", status)]
-            }
-            Entrance::Consume(..) | Entrance::Job(_) => failure
-                .map(|failure| vec![text("error.type", failure.exception)])
-                .unwrap_or_default(),
+            Entrance::Http(method, route) => Some(match (failure, refused) {
+                (Some(failure), _) => failure.http_status,
+                (None, Some(refused)) => refused,
+                (None, None) => match refusal(route) {
+                    Some((status, chance)) if self.chance(chance) => status,
+                    _ if method == "POST" && self.chance(0.4) => 201,
+                    _ => 200,
+                },
+            }),
+            Entrance::Grpc(..) => Some(failure.map_or(0, |failure| failure.grpc_status)),
+            Entrance::Consume(..) | Entrance::Job(_) => None,
         }
     }
 
@@ -252,10 +265,7 @@ impl<'a> TraceMaker<'a> {
         parent: SpanId,
         start: i64,
     ) -> Outcome {
-        let mut outcome = Outcome {
-            end: start,
-            failure: None,
-        };
+        let mut outcome = Outcome::new(start, None);
         if self.share < step.after || !self.chance(step.chance) {
             return outcome;
         }
@@ -274,7 +284,9 @@ impl<'a> TraceMaker<'a> {
             };
             let one = self.act(&step.action, operation, pod, parent, begin);
             outcome.end = outcome.end.max(one.end);
-            if one.failure.is_some() {
+            outcome.status = one.status;
+            // A batch skips what fails and goes on.
+            if one.failure.is_some() && step.repeat <= 30.0 {
                 outcome.failure = one.failure;
                 if !step.parallel {
                     break;
@@ -390,6 +402,44 @@ pub(super) fn link(sent: &Sent, of_batch: bool) -> Link {
         flags: Some(0x301),
         dropped_attributes_count: 0,
     }
+}
+
+/// The routes that refuse requests: with which status, and how often. An image that a client
+/// has already is no refusal, but an answer of the same kind.
+fn refusal(route: &str) -> Option<(i64, f64)> {
+    Some(match route {
+        "/v1/login" => (401, 0.06),
+        "/v1/orders/{order_id}" => (404, 0.015),
+        "/v1/kitchens/{kitchen_id}/menu" => (404, 0.006),
+        "/v1/ratings" => (422, 0.02),
+        "/v1/points" => (409, 0.02),
+        "/images/{image_id}" => (304, 0.2),
+        _ => return None,
+    })
+}
+
+/// What the spans of an operation say of its answer.
+pub(super) fn answer_attributes(
+    operation: &Operation,
+    status: Option<i64>,
+    failure: Option<&Failure>,
+) -> Attributes {
+    let mut attributes = Attributes::new();
+    let key = match operation.entrance {
+        Entrance::Http(..) => "http.response.status_code",
+        Entrance::Grpc(..) => "rpc.grpc.status_code",
+        Entrance::Consume(..) | Entrance::Job(_) => "",
+    };
+    if let Some(status) = status {
+        attributes.push(number(key, status));
+    }
+    if let Some(failure) = failure {
+        attributes.push(match (&operation.entrance, status) {
+            (Entrance::Http(..), Some(status)) => text("error.type", status.to_string()),
+            _ => text("error.type", failure.exception),
+        });
+    }
+    attributes
 }
 
 fn random_trace_id(random: &mut SmallRng) -> TraceId {

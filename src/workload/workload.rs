@@ -24,6 +24,10 @@ const REPEAT: f64 = 0.002;
 const LONGEST_DELAY_NANO: i64 = 600_000_000_000;
 /// How often the settlement runs by the clock, besides when someone starts it.
 const SETTLEMENT_NANO: i64 = 4 * 3_600_000_000_000;
+/// Spans of a trace beyond which it no longer moves the time of the traces after it.
+const LARGE_TRACE: u64 = 60;
+/// How long a message waits at most for others to fill a batch.
+const PATIENCE_NANO: i64 = 20_000_000_000;
 /// Messages the batch consumer takes at most at once.
 const BATCH: usize = 12;
 
@@ -61,6 +65,9 @@ pub struct Workload {
     span_count: u64,
     /// Spans made so far, delivered or held back.
     made: u64,
+    /// Spans of large traces that do not count for the passing of time yet: else nothing would
+    /// start for a while after each.
+    uncounted: u64,
     /// When the settlement runs next.
     next_settlement: i64,
     /// Late spans by the time of their arrival.
@@ -84,6 +91,7 @@ impl Workload {
             curve: DayCurve::new(start, duration),
             span_count,
             made: 0,
+            uncounted: 0,
             next_settlement: start.div_euclid(SETTLEMENT_NANO).saturating_add(1) * SETTLEMENT_NANO,
             held: BTreeMap::new(),
             outbox: VecDeque::new(),
@@ -115,10 +123,13 @@ impl Workload {
             return (!rest.is_empty()).then(|| rest.into_values().collect());
         }
         let jitter = self.random.random_range(0.0..12.0);
-        let progress = (self.made as f64 + jitter) / self.span_count as f64;
+        let progress = ((self.made - self.uncounted) as f64 + jitter) / self.span_count as f64;
         let start = self.curve.at(progress);
         let spans = self.make(start);
         self.made += spans.len() as u64;
+        // They are made up for little by little.
+        self.uncounted = self.uncounted.saturating_sub(spans.len() as u64 / 6);
+        self.uncounted += (spans.len() as u64).saturating_sub(LARGE_TRACE);
         let mut delivery = self.due(start);
         delivery.reserve(spans.len());
         for (index, (origin, span)) in spans.into_iter().enumerate() {
@@ -146,7 +157,7 @@ impl Workload {
         for _ in 0..12 {
             let settlement_is_due = start >= self.next_settlement;
             let mut outbox = Vec::new();
-            let mut spans = if self.outbox.len() >= BATCH {
+            let mut spans = if self.batch_is_due(start) {
                 self.make_batch(start)
             } else {
                 let operation = if settlement_is_due {
@@ -180,12 +191,26 @@ impl Workload {
         TraceMaker::new(&self.fleet, &mut self.random, share)
     }
 
-    fn make_batch(&mut self, start: i64) -> Vec<(usize, Span)> {
-        let size = self.random.random_range(1..=BATCH);
+    fn batch_is_due(&self, now: i64) -> bool {
+        let oldest = self.outbox.front();
+        self.outbox.len() >= BATCH || oldest.is_some_and(|sent| sent.nano + PATIENCE_NANO < now)
+    }
+
+    /// The messages that came within a while of the oldest, handled soon after the last of them.
+    fn make_batch(&mut self, now: i64) -> Vec<(usize, Span)> {
+        let oldest = self.outbox.front().map_or(now, |sent| sent.nano);
+        let size = self
+            .outbox
+            .iter()
+            .take(BATCH)
+            .take_while(|sent| sent.nano < oldest + PATIENCE_NANO)
+            .count();
         let messages: Vec<Sent> = self.outbox.drain(..size).collect();
-        // A message is handled after it was sent.
         let sent = messages.iter().map(|message| message.nano).max();
-        let start = start.max(sent.unwrap_or(start) + 1_000_000);
+        let wait = self
+            .random
+            .random_range(PATIENCE_NANO / 400..PATIENCE_NANO / 5);
+        let start = sent.unwrap_or(now) + wait;
         self.maker(start).make_batch(&messages, start)
     }
 
@@ -441,6 +466,48 @@ mod tests {
         }
         assert!(by_statement.values().any(|count| *count >= 8));
         assert!(retries > 0);
+    }
+
+    #[test]
+    fn both_sides_of_an_http_call_tell_the_same_status() {
+        let spans = spans(42, 60_000);
+        let status = |span: &Span| {
+            let found = span
+                .attributes
+                .iter()
+                .find(|(key, _)| key == "http.response.status_code");
+            found.map(|(_, value)| format!("{value:?}"))
+        };
+        let by_id: HashMap<_, _> = spans
+            .iter()
+            .map(|(_, span)| ((span.trace_id, span.span_id), span))
+            .collect();
+        let mut seen = HashSet::new();
+        for (_, server) in &spans {
+            let client = server
+                .parent_span_id
+                .and_then(|parent| by_id.get(&(server.trace_id, parent)));
+            if let (SpanKind::Server, Some(client)) = (server.kind, client) {
+                assert_eq!(status(server), status(client), "{server:?}");
+                seen.extend(status(server));
+            }
+        }
+        for code in ["Int(200)", "Int(201)", "Int(304)", "Int(404)", "Int(500)"] {
+            assert!(seen.contains(code), "{code} of {seen:?}");
+        }
+    }
+
+    #[test]
+    fn no_trace_however_large_stops_the_traffic() {
+        let spans = spans(42, 60_000);
+        let mut starts: Vec<i64> = spans
+            .iter()
+            .filter(|(_, span)| span.parent_span_id.is_none())
+            .map(|(_, span)| span.start_time_unix_nano)
+            .collect();
+        starts.sort_unstable();
+        let gap = starts.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(gap.unwrap() < 15 * 60 * 1_000_000_000, "{gap:?}");
     }
 
     #[test]
