@@ -273,8 +273,12 @@ impl Commits {
         let rows: u64 = files.iter().map(|file| file.row_count).sum();
         self.count += 1;
         self.bytes += files.iter().map(|file| file.size).sum::<u64>();
-        progress.committed_span_count.fetch_add(rows, Ordering::Relaxed);
-        progress.file_count.fetch_add(files.len() as u64, Ordering::Relaxed);
+        progress
+            .committed_span_count
+            .fetch_add(rows, Ordering::Relaxed);
+        progress
+            .file_count
+            .fetch_add(files.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -367,9 +371,13 @@ impl SpanSink for Collector<'_> {
                 self.source, rejection.location, rejection.reason
             )));
         }
-        self.progress.rejection_count.fetch_add(1, Ordering::Relaxed);
+        self.progress
+            .rejection_count
+            .fetch_add(1, Ordering::Relaxed);
         if self.decoded.rejections.len() < REPORTED_REJECTIONS {
-            self.decoded.rejections.push((self.source.clone(), rejection));
+            self.decoded
+                .rejections
+                .push((self.source.clone(), rejection));
         }
         Ok(())
     }
@@ -384,7 +392,9 @@ struct CountedRead {
 impl Read for CountedRead {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.progress.bytes_read.fetch_add(read as u64, Ordering::Relaxed);
+        self.progress
+            .bytes_read
+            .fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }

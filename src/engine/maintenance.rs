@@ -103,11 +103,7 @@ impl Lake {
     }
 
     /// Drops the hours that ended more than `older_than` before `now`.
-    pub async fn expire(
-        &self,
-        older_than: Duration,
-        now: DateTime<Utc>,
-    ) -> Result<ExpiryReport> {
+    pub async fn expire(&self, older_than: Duration, now: DateTime<Utc>) -> Result<ExpiryReport> {
         let age = i64::try_from(older_than.as_nanos()).unwrap_or(i64::MAX);
         let now = now.timestamp_nanos_opt().ok_or_else(|| {
             Error::invalid_input("the time given does not fit into nanoseconds since 1970")

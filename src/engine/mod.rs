@@ -1,13 +1,13 @@
 //! The hub: opens a lake, takes spans in, builds the only SQL session, keeps the lake in shape.
 
-mod lake;
-mod session;
 mod aliases;
-mod views;
-mod ingest;
 mod explain;
 mod info;
+mod ingest;
+mod lake;
 mod maintenance;
+mod session;
+mod views;
 
 pub use explain::ExplainReport;
 pub use info::{ColumnInfo, LakeInfo};
