@@ -7,6 +7,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, ExprSchema, Result, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr::{BinaryExpr, InList, Like};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -31,7 +32,14 @@ impl AnalyzerRule for IdLiterals {
             }
             // A scan's own filters, and a table's own columns, are seen by its schema.
             schema.merge(plan.schema());
-            plan.map_expressions(|expr| expr.transform_up(|expr| normalize(expr, &schema)))
+            // What stands above the plan refers to its expressions by name.
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let normalized = expr.transform_up(|expr| normalize(expr, &schema))?;
+                Ok(normalized.update_data(|expr| name.restore(expr)))
+            })?
+            .map_data(LogicalPlan::recompute_schema)
         })
         .data()
     }
