@@ -76,7 +76,7 @@ impl Requests<'_> {
         match head {
             [] => Ok(()),
             // No tag begins with these: they have field number zero.
-            [0..=3, ..] if head.len() == 4 => self.decode_stream(input),
+            [0..=3, ..] if head.len() >= 4 => self.decode_stream(input),
             _ => self.decode_bare(input),
         }
     }
