@@ -74,7 +74,7 @@ pub(super) enum Encoding {
 /// Tells JSON from protobuf. A name that ends in `.pb` and its like decides, so that a file
 /// that is not what it says is refused and not guessed at; else the first bytes do.
 pub(super) fn sniff(name: &str, head: &[u8]) -> Encoding {
-    if has_extension(name, &["pb", "binpb", "proto", "protobuf", "bin"]) {
+    if says_protobuf(name) {
         return Encoding::Protobuf;
     }
     if looks_like_json(head) {
@@ -90,6 +90,11 @@ pub(super) fn sniff(name: &str, head: &[u8]) -> Encoding {
         [0..=3, ..] if head.len() >= 4 => Encoding::Protobuf,
         _ => Encoding::Unknown,
     }
+}
+
+/// Whether the name says that this is protobuf.
+pub(super) fn says_protobuf(name: &str) -> bool {
+    has_extension(name, &["pb", "binpb", "proto", "protobuf", "bin"])
 }
 
 /// Whether the name says that each line is a value of its own.

@@ -4,6 +4,7 @@
 //! Read [`parse`] first: it bounds the depth before anything recurses. The other types here are
 //! numbers that may be quoted and objects that may be null.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -11,6 +12,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::span::Value;
 
@@ -224,39 +226,24 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// A double, plain or quoted; unlike [`Number`] it keeps the sign of zero.
+/// A double, plain or quoted. Its text is read by the standard library, which finds the nearest
+/// double, where the parser may miss it by one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Double(pub(super) f64);
 
 impl<'de> Deserialize<'de> for Double {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct DoubleVisitor;
-        impl Visitor<'_> for DoubleVisitor {
-            type Value = Double;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, \"NaN\", \"Infinity\" or \"-Infinity\"")
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Double, E> {
-                Ok(Double(number as f64))
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Double, E> {
-                Ok(Double(number as f64))
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Double, E> {
-                Ok(Double(number))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Double, E> {
-                Number::from_text(text)
-                    .map(|number| Double(number.to_double()))
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(DoubleVisitor)
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get();
+        let number = if raw.starts_with('"') {
+            let text: Cow<'_, str> = serde_json::from_str(raw).map_err(de::Error::custom)?;
+            Number::from_text(&text).map(Number::to_double)
+        } else {
+            raw.parse().ok()
+        };
+        number.map(Self).ok_or_else(|| {
+            let shown: String = raw.chars().take(64).collect();
+            de::Error::custom(format!("doubleValue {shown} is not a number"))
+        })
     }
 }
 

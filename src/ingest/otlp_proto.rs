@@ -124,8 +124,7 @@ impl Requests<'_> {
 
     /// A message of a stream; one that cannot be walked is left out from there on.
     fn decode_request(&mut self, request: &[u8]) -> Result<()> {
-        let mut fields = Fields(request);
-        while let Some(field) = fields.next() {
+        for field in Fields(request) {
             match field.and_then(|field| field.bytes_of(1)) {
                 Ok(Some(bytes)) => self.decode_resource_spans(bytes)?,
                 Ok(None) => {}
@@ -202,7 +201,7 @@ impl Requests<'_> {
         for field in Fields(bytes) {
             let merged = field.and_then(|field| match field.number {
                 1 => field.merge_into(&mut resource),
-                2 => Ok(scopes.extend(field.bytes_of(2)?)),
+                2 => field.bytes_of(2).map(|bytes| scopes.extend(bytes)),
                 3 => field.text_of(3).map(|text| schema_url = text),
                 _ => Ok(()),
             });
@@ -249,7 +248,7 @@ impl Requests<'_> {
                 continue;
             };
             self.spans += 1;
-            let decoded = ProtoSpan::decode(bytes).map_err(|error| error.to_string());
+            let decoded = ProtoSpan::decode(bytes).map_err(|error| prost_reason(&error));
             match decoded.and_then(span) {
                 Ok(span) => self.sink.span(&origin, &span)?,
                 Err(reason) => {
@@ -448,12 +447,23 @@ impl<'a> Field<'a> {
 
     fn merge_into(&self, message: &mut impl Message) -> Result<(), String> {
         let bytes = self.bytes_of(self.number)?.unwrap_or_default();
-        message.merge(bytes).map_err(|error| error.to_string())
+        message.merge(bytes).map_err(|error| prost_reason(&error))
     }
 
     fn text_of(&self, number: u64) -> Result<&'a str, String> {
         let bytes = self.bytes_of(number)?.unwrap_or_default();
         std::str::from_utf8(bytes).map_err(|_| format!("field {number} is not UTF-8"))
+    }
+}
+
+/// What prost says, without the path of fields to it where that is long.
+fn prost_reason(error: &prost::DecodeError) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(": ") {
+        Some((path, cause)) if path.len() > 120 => {
+            format!("failed to decode Protobuf message: {cause}")
+        }
+        _ => text,
     }
 }
 

@@ -148,6 +148,8 @@ impl ZipkinDecoder {
         );
         span.parent_span_id =
             ids::padded_parent_id(&json.parent_id).map_err(|reason| format!("parent: {reason}"))?;
+        // Zipkin's own rule: a span that names itself as parent has none.
+        span.parent_span_id = span.parent_span_id.filter(|parent| *parent != span.span_id);
         span.name = std::mem::take(&mut json.name);
         let is_debug = json.debug;
         span.flags = is_debug.then_some(1);

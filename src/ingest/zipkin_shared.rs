@@ -10,12 +10,14 @@
 //!
 //! Read [`resolve`]. The server's half gets the id [`server_half_id`] derives from the shared one
 //! and the client's half as its parent. That needs nothing but the half itself where it says
-//! `shared`; where it does not, a server span with the id of a client span is one too. Which half
+//! `shared`; where it does not, a server span with the id of a client span is one too. One thing
+//! overrides the flag: where the group has no client's half but has the span the server names as
+//! parent, the client never reported, and the server's span stays as it was sent. Which half
 //! is the parent of a span that names the shared id does need the group it came in: it is the
 //! server's, unless the span is of the client's service and not of the server's. A child that
 //! comes in another group than the server's half hangs under the client's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::span::{Origin, Span, SpanId, SpanKind, TraceId};
@@ -40,12 +42,16 @@ pub(super) fn resolve(group: &mut [Half]) {
     {
         clients.insert(key(&half.span), half.service.clone());
     }
+    let present: HashSet<(TraceId, SpanId)> = group.iter().map(|half| key(&half.span)).collect();
     let mut servers: HashMap<(TraceId, SpanId), Vec<String>> = HashMap::new();
     for half in group
         .iter_mut()
         .filter(|half| half.span.kind == SpanKind::Server)
     {
-        half.is_shared |= clients.contains_key(&key(&half.span));
+        let has_client = clients.contains_key(&key(&half.span));
+        let parent = half.span.parent_span_id;
+        let has_parent = parent.is_some_and(|id| present.contains(&(half.span.trace_id, id)));
+        half.is_shared = has_client || (half.is_shared && !has_parent);
         if half.is_shared {
             servers
                 .entry(key(&half.span))
