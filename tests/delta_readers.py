@@ -1,0 +1,50 @@
+"""Reads every column of a lake with other programs that know Delta tables or Parquet.
+
+usage: delta_readers.py LAKE [EXPECTED_ROWS]
+
+Needs the packages deltalake, polars and duckdb. Ends with an error where a reader fails, or
+where two of them find another number of rows.
+"""
+
+import sys
+
+import deltalake
+import duckdb
+import polars
+
+
+def main(lake: str, expected: int | None) -> None:
+    counts = {}
+    table = deltalake.DeltaTable(lake)
+    names = [field.name for field in table.schema().fields]
+    arrow = duckdb.arrow(table.to_pyarrow_dataset()) if hasattr(table, "to_pyarrow_dataset") else None
+    if arrow is not None:
+        try:
+            row = arrow.aggregate("count(*)").fetchone()
+            counts["deltalake"] = row[0]
+            arrow.aggregate(", ".join(f'count("{name}")' for name in names)).fetchone()
+        except Exception as error:  # noqa: BLE001
+            sys.exit(f"deltalake cannot read the lake: {error}")
+
+    frame = polars.read_delta(lake)
+    counts["polars"] = frame.height
+    assert set(frame.columns) == set(names), set(frame.columns) ^ set(names)
+
+    paths = [uri.removeprefix("file://") for uri in table.file_uris()]
+    if paths:
+        query = duckdb.read_parquet(paths, hive_partitioning=True, union_by_name=True)
+        counts["duckdb"] = query.aggregate("count(*)").fetchone()[0]
+        read = [name for name in names if name in query.columns]
+        query.aggregate(", ".join(f'count("{name}")' for name in read)).fetchone()
+
+    if expected is not None:
+        counts["expected"] = expected
+    print(", ".join(f"{reader}: {count} rows" for reader, count in counts.items()))
+    if len(set(counts.values())) != 1:
+        sys.exit("the readers disagree")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)
