@@ -30,9 +30,9 @@ def main(lake: str, expected: int | None) -> None:
     paths = [uri.removeprefix("file://") for uri in table.file_uris()]
     if paths:
         query = duckdb.read_parquet(paths, hive_partitioning=True, union_by_name=True)
-        counts["duckdb"] = query.aggregate("count(*)").fetchone()[0]
+        counts["duckdb"] = query.aggregate("count(*)").fetchall()[0][0]
         read = [name for name in names if name in query.columns]
-        query.aggregate(", ".join(f'count("{name}")' for name in read)).fetchone()
+        query.aggregate(", ".join(f'count("{name}")' for name in read)).fetchall()
 
     if expected is not None:
         counts["expected"] = expected
