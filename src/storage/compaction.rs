@@ -210,3 +210,208 @@ fn groups(inputs: &[Arc<LakeFile>], row_group_rows: usize) -> Vec<Vec<Arc<LakeFi
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::sample::{check_file, read_file, read_rows, row_texts, spans};
+    use crate::storage::{Store, write_batch};
+
+    async fn new_log() -> Log {
+        Log::create(Store::open("memory://").unwrap())
+            .await
+            .unwrap()
+    }
+
+    async fn append(log: &Log, batch: arrow::array::RecordBatch, ingested_at: i64) {
+        let config = StorageConfig::default();
+        let files = write_batch(log.store(), &config, batch, ingested_at).await;
+        let files = files.unwrap();
+        log.commit(&files, &[], Operation::Append).await.unwrap();
+    }
+
+    /// A configuration under which few rows make many pages, row groups and buckets.
+    fn small() -> StorageConfig {
+        StorageConfig {
+            target_file_bytes: 20_000,
+            row_group_rows: 100,
+            page_rows: 16,
+            ..StorageConfig::default()
+        }
+    }
+
+    async fn compact_all(log: &Log, config: &StorageConfig) -> Vec<CompactionOutcome> {
+        let mut outcomes = Vec::new();
+        for choice in choose_compaction(&log.refresh().await.unwrap(), config) {
+            outcomes.push(compact(log, config, &choice).await.unwrap());
+        }
+        outcomes
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn a_compacted_lake_holds_the_same_spans_but_for_exact_duplicates(
+            batches in proptest::collection::vec((0u64..6, 1usize..400), 1..6),
+            hours in 1i64..3,
+        ) {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build();
+            runtime.unwrap().block_on(async {
+                let log = new_log().await;
+                for (at, (seed, span_count)) in batches.iter().enumerate() {
+                    append(&log, spans(*seed, *span_count, hours), at as i64).await;
+                }
+                let mut expected = read_rows(log.store(), &log.snapshot()).await;
+                let before = expected.len();
+                expected.dedup();
+                let outcomes = compact_all(&log, &small()).await;
+                let dropped: u64 = outcomes.iter().map(|outcome| outcome.duplicate_count).sum();
+                assert_eq!(dropped as usize, before - expected.len());
+                let snapshot = log.snapshot();
+                assert_eq!(read_rows(log.store(), &snapshot).await, expected);
+                for file in snapshot.files() {
+                    check_file(log.store(), file).await;
+                }
+                assert!(choose_compaction(&snapshot, &small()).is_empty());
+                let opened = Log::open(log.store().clone()).await.unwrap().snapshot();
+                assert!(opened.files().zip(snapshot.files()).all(|(a, b)| a == b));
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn of_duplicates_the_one_ingested_first_is_kept() {
+        let log = new_log().await;
+        for ingested_at in [30, 10, 20] {
+            append(&log, spans(1, 40, 1), ingested_at).await;
+        }
+        let outcomes = compact_all(&log, &StorageConfig::default()).await;
+        assert_eq!(
+            (outcomes[0].row_count, outcomes[0].duplicate_count),
+            (40, 80)
+        );
+        let snapshot = log.snapshot();
+        let file = snapshot.files().next().unwrap();
+        assert_eq!(
+            (file.min_ingested_micros, file.max_ingested_micros),
+            (10, 10)
+        );
+        assert_eq!(row_texts(&read_file(log.store(), file).await).len(), 40);
+    }
+
+    #[tokio::test]
+    async fn late_spans_are_merged_into_the_buckets_of_their_hour() {
+        let log = new_log().await;
+        append(&log, spans(1, 2000, 1), 1).await;
+        compact_all(&log, &small()).await;
+        assert!(log.snapshot().file_count() > 1);
+        append(&log, spans(2, 100, 1), 2).await;
+        let expected = read_rows(log.store(), &log.snapshot()).await;
+        compact_all(&log, &small()).await;
+        assert_eq!(read_rows(log.store(), &log.snapshot()).await, expected);
+        assert!(compact_all(&log, &small()).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn more_files_than_are_merged_at_once_are_merged_in_steps() {
+        let log = new_log().await;
+        for seed in 0..70 {
+            append(&log, spans(seed, 5, 1), 1).await;
+        }
+        let expected = read_rows(log.store(), &log.snapshot()).await;
+        compact_all(&log, &StorageConfig::default()).await;
+        assert_eq!(log.snapshot().file_count(), 1);
+        assert_eq!(read_rows(log.store(), &log.snapshot()).await, expected);
+        // Of the files between the steps nothing is left.
+        let all = crate::storage::vacuum(&log, 0, i64::MAX, true)
+            .await
+            .unwrap();
+        assert_eq!((all.kept_count, all.paths.len()), (1, 70));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn writers_and_compactions_at_once_lose_nothing_and_double_nothing() {
+        let log = new_log().await;
+        let store = log.store().clone();
+        let writers = (0..2u64).map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let log = Log::open(store).await.unwrap();
+                for round in 0..8 {
+                    append(&log, spans(100 * writer + round, 60, 2), 5).await;
+                }
+            })
+        });
+        let compactors = (0..2).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let log = Log::open(store).await.unwrap();
+                for _ in 0..6 {
+                    compact_all(&log, &small()).await;
+                }
+            })
+        });
+        let tasks: Vec<_> = writers.chain(compactors).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let mut expected: Vec<String> = (0..2u64)
+            .flat_map(|writer| (0..8).map(move |round| spans(100 * writer + round, 60, 2)))
+            .flat_map(|batch| row_texts(&batch))
+            .collect();
+        expected.sort_unstable();
+        let snapshot = log.refresh().await.unwrap();
+        assert_eq!(read_rows(log.store(), &snapshot).await, expected);
+        compact_all(&log, &small()).await;
+        assert_eq!(read_rows(log.store(), &log.snapshot()).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a_compaction_that_loses_the_race_changes_nothing_and_leaves_no_file() {
+        let log = new_log().await;
+        append(&log, spans(1, 50, 1), 1).await;
+        append(&log, spans(2, 50, 1), 1).await;
+        let choice = choose_compaction(&log.snapshot(), &small()).remove(0);
+        assert!(compact(&log, &small(), &choice).await.unwrap().committed);
+        let lost = compact(&log, &small(), &choice).await.unwrap();
+        assert!(!lost.committed);
+        let all = crate::storage::vacuum(&log, 0, i64::MAX, true)
+            .await
+            .unwrap();
+        assert_eq!(all.kept_count, log.snapshot().file_count());
+        assert_eq!(all.paths.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_or_missing_file_is_named_and_the_lake_stays_as_it_was() {
+        use object_store::ObjectStoreExt;
+        for missing in [true, false] {
+            let log = new_log().await;
+            append(&log, spans(1, 50, 1), 1).await;
+            append(&log, spans(2, 50, 1), 1).await;
+            let before = log.snapshot();
+            let file = before.files().next().unwrap();
+            let objects = log.store().objects();
+            if missing {
+                objects.delete(&file.location()).await.unwrap();
+            } else {
+                let rubbish = vec![7u8; file.size as usize];
+                objects.put(&file.location(), rubbish.into()).await.unwrap();
+            }
+            let choice = choose_compaction(&before, &small()).remove(0);
+            let error = compact(&log, &small(), &choice).await.unwrap_err();
+            assert!(error.message().contains(&file.path), "{}", error.report());
+            let expected = if missing {
+                crate::ErrorKind::NotFound
+            } else {
+                crate::ErrorKind::Corrupt
+            };
+            assert_eq!(error.kind(), expected, "{}", error.report());
+            let after = log.refresh().await.unwrap();
+            assert_eq!(after.version(), before.version());
+        }
+    }
+}

@@ -118,7 +118,7 @@ fn ids_and_numbers(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder 
         builder.set_column_statistics_enabled(path(name), EnabledStatistics::Page)
     });
     builder
-        .set_column_encoding(path(column::TRACE_ID), Encoding::DELTA_BYTE_ARRAY)
+        // Trace ids stay plain: DELTA_BYTE_ARRAY of fixed length is not read by Polars.
         .set_column_encoding(
             path(column::START_TIME_UNIX_NANO),
             Encoding::DELTA_BINARY_PACKED,

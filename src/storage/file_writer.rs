@@ -105,11 +105,6 @@ impl FileWriter {
         }
     }
 
-    /// The rows written.
-    pub(super) fn row_count(&self) -> u64 {
-        self.file.row_count
-    }
-
     /// The bytes held for the row group being encoded.
     pub(super) fn memory_bytes(&self) -> usize {
         self.encoder.memory_size()
@@ -173,8 +168,7 @@ impl FileWriter {
     /// Why encoding failed: because of the upload it feeds, or by itself.
     fn failure(&mut self, error: parquet::errors::ParquetError) -> Error {
         if self.encoder.inner().parts.is_closed() {
-            let (_, ended) = (Handle::current(), &mut self.upload);
-            if let Ok(Err(cause)) = Handle::current().block_on(ended) {
+            if let Ok(Err(cause)) = Handle::current().block_on(&mut self.upload) {
                 return cause;
             }
         }

@@ -488,6 +488,13 @@ fn failure(what: &str, store: &Store, error: DeltaTableError) -> Error {
         }
         cause = inner.source();
     }
+    // The library's kernel keeps the store's error to itself, and its own type is not exported.
+    if let DeltaTableError::KernelError(inner) = &error {
+        let text = inner.to_string();
+        if text.contains("Error interacting with object store") || text.contains("Reqwest Error") {
+            kind = ErrorKind::Unavailable;
+        }
+    }
     Error::new(kind, format!("{what}; url=`{}`", store.url())).with_source(error)
 }
 

@@ -42,3 +42,35 @@ pub async fn expire(log: &Log, files: &[Arc<LakeFile>]) -> Result<(Snapshot, Vec
     let snapshot = log.commit(&[], &dropped, Operation::Expire).await?;
     Ok((snapshot, dropped))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StorageConfig;
+    use crate::storage::sample::spans;
+    use crate::storage::{Store, choose_compaction, compact, write_batch};
+
+    #[tokio::test]
+    async fn whole_hours_go_even_where_a_compaction_was_faster() {
+        let log = Log::create(Store::open("memory://").unwrap())
+            .await
+            .unwrap();
+        let config = StorageConfig::default();
+        let files = write_batch(log.store(), &config, spans(1, 300, 3), 1).await;
+        let files = files.unwrap();
+        log.commit(&files, &[], Operation::Append).await.unwrap();
+        let expired = choose_expired(&log.snapshot(), Hour(2));
+        assert_eq!(expired.len(), 2);
+        for choice in choose_compaction(&log.snapshot(), &config) {
+            compact(&log, &config, &choice).await.unwrap();
+        }
+        let (snapshot, dropped) = expire(&log, &expired).await.unwrap();
+        assert_eq!(dropped.len(), 2);
+        let hours: Vec<_> = snapshot.files_by_hour().keys().copied().collect();
+        assert_eq!(hours, [Hour(2)]);
+        let (_, dropped) = expire(&log, &choose_expired(&snapshot, Hour(2)))
+            .await
+            .unwrap();
+        assert!(dropped.is_empty());
+    }
+}

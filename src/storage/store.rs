@@ -33,6 +33,8 @@ pub struct StoreOptions {
     pub request_timeout: Duration,
     /// The time making a connection may take.
     pub connect_timeout: Duration,
+    /// Settings under the names that the environment would have, over which they go.
+    pub settings: Vec<(String, String)>,
 }
 
 impl Default for StoreOptions {
@@ -43,6 +45,7 @@ impl Default for StoreOptions {
             retry_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
+            settings: Vec::new(),
         }
     }
 }
@@ -94,6 +97,7 @@ impl Store {
                 let variables = std::env::vars_os().filter_map(|(key, value)| {
                     Some((key.into_string().ok()?, value.into_string().ok()?))
                 });
+                let variables = variables.chain(options.settings.iter().cloned());
                 let root = remote_store(&url, options, variables)?;
                 Ok(Self::rooted(root, url, path))
             }

@@ -191,3 +191,65 @@ async fn read_filters(store: &Store, file: &LakeFile) -> Result<FileFilters> {
     }
     Ok(FileFilters(filters))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StorageConfig;
+    use crate::storage::sample::{read_file, spans, trace_id};
+    use crate::storage::sort::KeyColumns;
+    use crate::storage::write_batch;
+
+    #[tokio::test]
+    async fn present_traces_pass_absent_ones_rarely_and_the_cache_stays_small() {
+        let store = Store::open("memory://").unwrap();
+        let config = StorageConfig {
+            row_group_rows: 500,
+            ..StorageConfig::default()
+        };
+        let batch = spans(5, 3000, 2);
+        let files = write_batch(&store, &config, batch, 1).await.unwrap();
+        let filters = TraceFilters::new(1 << 20);
+        for file in &files {
+            let rows = read_file(&store, file).await;
+            let keys = KeyColumns::try_new(&rows).unwrap();
+            for row in 0..rows.num_rows() {
+                let ids = [trace_id(1), trace_id(keys.trace(row))];
+                assert!(filters.may_contain(&store, file, &ids).await.unwrap());
+            }
+            let mut passed = 0;
+            for number in 1..2000 {
+                let ids = [trace_id(number)];
+                passed += u32::from(filters.may_contain(&store, file, &ids).await.unwrap());
+            }
+            // Four row groups of at most 1 % each, with room for chance.
+            assert!(passed < 200, "{passed}");
+        }
+        assert_eq!(filters.miss_count(), files.len() as u64);
+        assert!(filters.byte_count() > 0);
+        let tiny = TraceFilters::new(1);
+        for file in files.iter().chain(&files) {
+            tiny.may_contain(&store, file, &[trace_id(1)])
+                .await
+                .unwrap();
+        }
+        assert_eq!((tiny.byte_count(), tiny.miss_count()), (0, 4));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_missing_is_named_each_time() {
+        let store = Store::open("memory://").unwrap();
+        let config = StorageConfig::default();
+        let files = write_batch(&store, &config, spans(5, 10, 1), 1)
+            .await
+            .unwrap();
+        let mut file = files[0].clone();
+        file.path = file.path.replace("L0-", "L0-x");
+        let filters = TraceFilters::new(1 << 20);
+        for _ in 0..2 {
+            let error = filters.may_contain(&store, &file, &[trace_id(1)]).await;
+            assert!(error.unwrap_err().message().contains(&file.path));
+        }
+        assert_eq!(filters.miss_count(), 2);
+    }
+}

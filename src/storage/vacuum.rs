@@ -104,3 +104,63 @@ async fn delete(log: &Log, paths: &[String]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+    use crate::config::StorageConfig;
+    use crate::storage::sample::{read_rows, spans};
+    use crate::storage::{Operation, Store, choose_compaction, compact, write_batch};
+
+    #[tokio::test]
+    async fn only_old_files_that_no_version_needs_are_deleted() {
+        let log = Log::create(Store::open("memory://").unwrap())
+            .await
+            .unwrap();
+        let config = StorageConfig::default();
+        let batch = spans(1, 100, 1);
+        let files = write_batch(log.store(), &config, batch.clone(), 1)
+            .await
+            .unwrap();
+        log.commit(&files, &[], Operation::Append).await.unwrap();
+        let choice = choose_compaction(&log.snapshot(), &config).remove(0);
+        compact(&log, &config, &choice).await.unwrap();
+        // Written by a process that was killed before its commit.
+        let orphans = write_batch(log.store(), &config, batch, 1).await.unwrap();
+        let foreign = object_store::path::Path::from("day=2020-01-01/hour=01/notes.txt");
+        log.store()
+            .objects()
+            .put(&foreign, "x".into())
+            .await
+            .unwrap();
+        let expected = read_rows(log.store(), &log.snapshot()).await;
+
+        let now = chrono::Utc::now().timestamp_millis();
+        let young = vacuum(&log, VACUUM_AGE_SECONDS, now, false).await.unwrap();
+        assert_eq!(
+            (young.paths.len(), young.young_count, young.kept_count),
+            (0, 2, 1)
+        );
+        let later = now + 2 * 86_400_000;
+        let dry = vacuum(&log, VACUUM_AGE_SECONDS, later, true).await.unwrap();
+        let mut paths = dry.paths.clone();
+        paths.sort();
+        let mut garbage = vec![files[0].path.clone(), orphans[0].path.clone()];
+        garbage.sort();
+        assert_eq!(paths, garbage);
+        assert_eq!(
+            vacuum(&log, VACUUM_AGE_SECONDS, later, false)
+                .await
+                .unwrap(),
+            dry
+        );
+        let again = vacuum(&log, VACUUM_AGE_SECONDS, later, false)
+            .await
+            .unwrap();
+        assert!(again.paths.is_empty());
+        assert!(log.store().objects().head(&foreign).await.is_ok());
+        assert_eq!(read_rows(log.store(), &log.snapshot()).await, expected);
+    }
+}
