@@ -1,7 +1,9 @@
 //! tracelake: a SQL query engine for distributed traces, on Apache DataFusion.
 
 pub mod config;
+pub mod engine;
 pub mod error;
+pub mod ingest;
 pub mod span;
 pub mod trace;
 pub mod workload;
