@@ -10,6 +10,7 @@ mod statements;
 mod steps;
 mod topology;
 mod trace_maker;
+#[expect(clippy::module_inception, reason = "a file is named for its main type")]
 mod workload;
 
 pub use workload::Workload;
