@@ -1,5 +1,6 @@
 //! tracelake: a SQL query engine for distributed traces, on Apache DataFusion.
 
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod error;
