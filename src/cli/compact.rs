@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context, args: &CompactArgs) -> Result<Exit> {
     let compaction = lake.compact(Arc::new(move |step| {
         shown.set_length(step.total);
         shown.set_position(step.done);
-        shown.set_message(step.message);
+        shown.set_message(step.hour);
     }));
     let result = context.block_on(async {
         tokio::select! {

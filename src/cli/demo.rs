@@ -76,7 +76,7 @@ pub(crate) fn run(context: &Context, args: &DemoArgs) -> Result<Exit> {
         note("interrupted");
         return Ok(Exit::Interrupted);
     };
-    let session = Arc::new(lake.session()?);
+    let session = Arc::new(context.block_on(lake.session())?);
     for query in QUERIES {
         if !show_query(context, &session, &Query::read(query))? {
             return Ok(Exit::Interrupted);

@@ -1,7 +1,5 @@
 //! `tracelake expire`: whole hours that are old enough leave the lake.
 
-use std::time::SystemTime;
-
 use serde_json::json;
 
 use super::args::ExpireArgs;
@@ -13,7 +11,7 @@ use crate::Result;
 
 pub(crate) fn run(context: &Context, args: &ExpireArgs) -> Result<Exit> {
     let lake = context.open_lake()?;
-    let report = context.block_on(lake.expire(args.older_than, SystemTime::now()))?;
+    let report = context.block_on(lake.expire(args.older_than, chrono::Utc::now()))?;
     print(&if args.json {
         json!({
             "hour_count": report.hour_count,

@@ -26,7 +26,7 @@ pub(crate) fn run(context: &Context, args: &ExplainArgs) -> Result<Exit> {
             statements.len()
         )));
     };
-    let session = context.open_lake()?.session()?;
+    let session = context.block_on(context.open_lake()?.session())?;
     let explained = context.block_on(async {
         tokio::select! {
             biased;

@@ -89,7 +89,7 @@ pub(crate) async fn fill(
             outcome = lake.append(batch) => outcome?,
         };
         written.span_count += span_count;
-        written.byte_count += outcome.bytes_written;
+        written.byte_count += outcome.byte_count;
         bar.inc(span_count);
     }
     Ok(written)

@@ -113,10 +113,10 @@ fn draw(progress: &IngestProgress, bar: &ProgressBar) {
         ));
     }
     bar.set_position(progress.bytes_read.load(Ordering::Relaxed));
-    let spans = progress.spans.load(Ordering::Relaxed);
+    let spans = progress.span_count.load(Ordering::Relaxed);
     let rate = per_second(spans, bar.elapsed());
     let mut message = format!("{} spans, {} spans/s", count(spans), count(rate));
-    let rejected = progress.rejected.load(Ordering::Relaxed);
+    let rejected = progress.rejection_count.load(Ordering::Relaxed);
     if rejected > 0 {
         message.push_str(&format!(", {} rejected", count(rejected)));
     }
@@ -154,13 +154,13 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 fn committed(progress: &IngestProgress) -> String {
-    let spans = progress.committed_spans.load(Ordering::Relaxed);
+    let spans = progress.committed_span_count.load(Ordering::Relaxed);
     format!("{} were committed before", counted(spans, "span"))
 }
 
 /// The error, with what the lake holds in spite of it.
 fn with_committed(error: Error, progress: &IngestProgress) -> Error {
-    if progress.committed_spans.load(Ordering::Relaxed) == 0 {
+    if progress.committed_span_count.load(Ordering::Relaxed) == 0 {
         return error;
     }
     Error::new(
@@ -216,7 +216,7 @@ fn as_text(report: &IngestReport, source_count: u64, interrupted: bool) -> Strin
     if report.rejection_count > 0 {
         text.push_str(&format!(
             "\nskipped {} in {}",
-            counted(report.rejected_count, "span"),
+            counted(report.rejected_span_count, "span"),
             counted(report.rejection_count, "place"),
         ));
     }
@@ -241,7 +241,7 @@ fn as_json(report: &IngestReport, source_count: u64, interrupted: bool) -> Strin
         "source_count": source_count,
         "span_count": report.span_count,
         "trace_count": report.trace_count,
-        "rejected_span_count": report.rejected_count,
+        "rejected_span_count": report.rejected_span_count,
         "rejection_count": report.rejection_count,
         "rejections": rejections,
         "file_count": report.file_count,

@@ -30,7 +30,7 @@ pub(crate) fn run(context: &Context, args: &QueryArgs) -> Result<Exit> {
         ));
     }
     let batches = read_statements(args, context.terminal.stdin)?;
-    let session = Arc::new(context.open_lake()?.session()?);
+    let session = Arc::new(context.block_on(context.open_lake()?.session())?);
     let mut out = match &args.output_file {
         Some(path) => Destination::file(path)?,
         None => Destination::stdout(),

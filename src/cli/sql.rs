@@ -32,7 +32,7 @@ const PROMPT: &str = "tracelake> ";
 
 pub(crate) fn run(context: &Context, args: &SqlArgs) -> Result<Exit> {
     let lake = context.open_lake()?;
-    let session = Arc::new(lake.session()?);
+    let session = Arc::new(context.block_on(lake.session())?);
     let mut prompt = Prompt::new(context, session, args.max_rows);
     for text in &args.command {
         if prompt.run_text(text) == Next::Leave {

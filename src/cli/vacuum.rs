@@ -1,7 +1,5 @@
 //! `tracelake vacuum`: files no version that is still read belongs to are deleted.
 
-use std::time::SystemTime;
-
 use serde_json::json;
 
 use super::args::VacuumArgs;
@@ -13,11 +11,12 @@ use crate::Result;
 
 pub(crate) fn run(context: &Context, args: &VacuumArgs) -> Result<Exit> {
     let lake = context.open_lake()?;
-    let report = context.block_on(lake.vacuum(args.older_than, SystemTime::now(), args.dry_run))?;
+    let report =
+        context.block_on(lake.vacuum(args.older_than, chrono::Utc::now(), args.dry_run))?;
     if args.json {
         let summary = json!({
             "dry_run": args.dry_run,
-            "file_count": report.file_count,
+            "file_count": report.paths.len(),
             "byte_count": report.byte_count,
             "paths": report.paths,
         });
@@ -27,9 +26,9 @@ pub(crate) fn run(context: &Context, args: &VacuumArgs) -> Result<Exit> {
     if args.dry_run && !report.paths.is_empty() {
         print(&report.paths.join("\n"))?;
     }
-    let files = counted(report.file_count, "file");
+    let files = counted(report.paths.len(), "file");
     let size = bytes(report.byte_count);
-    print(&match (report.file_count, args.dry_run) {
+    print(&match (report.paths.len(), args.dry_run) {
         (0, _) => "nothing to delete".to_string(),
         (_, true) => format!("would delete {files} ({size})"),
         (_, false) => format!("deleted {files} ({size})"),

@@ -31,21 +31,6 @@ pub struct LakeInfo {
     pub min_start_nano: Option<i64>,
     /// The latest start of a span.
     pub max_start_nano: Option<i64>,
-    /// What each column takes.
-    pub columns: Vec<ColumnInfo>,
-    /// Bytes that belong to no column: filters, page indexes and footers.
-    pub other_bytes: u64,
-}
-
-/// What one column takes in all files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnInfo {
-    /// Its name as stored.
-    pub name: String,
-    /// Bytes on disk.
-    pub compressed_bytes: u64,
-    /// Bytes after encoding, before compression.
-    pub uncompressed_bytes: u64,
 }
 
 impl Lake {
@@ -66,16 +51,13 @@ impl Lake {
             byte_count: snapshot.byte_count(),
             min_start_nano: files.iter().map(|file| file.min_start_nano).min(),
             max_start_nano: files.iter().map(|file| file.max_start_nano).max(),
-            columns: sizes
-                .columns
-                .into_iter()
-                .map(|column| ColumnInfo {
-                    name: column.name,
-                    compressed_bytes: column.compressed_bytes,
-                    uncompressed_bytes: column.uncompressed_bytes,
-                })
-                .collect(),
-            other_bytes: sizes.other_bytes,
         })
+    }
+
+    /// What each column takes on disk, from every footer.
+    pub async fn column_sizes(&self) -> Result<ColumnSizes> {
+        let snapshot = self.log().refresh().await?;
+        let files: Vec<Arc<LakeFile>> = snapshot.files().cloned().collect();
+        column_sizes(self.log().store(), &files).await
     }
 }

@@ -113,6 +113,8 @@ pub struct IngestReport {
     pub trace_count_is_minimum: bool,
     /// Spans, lines and messages skipped.
     pub rejection_count: u64,
+    /// Spans lost with them, as far as known.
+    pub rejected_span_count: u64,
     /// The first of them, each with the name of its source.
     pub rejections: Vec<(String, Rejection)>,
     /// Sources read.
@@ -159,6 +161,7 @@ impl Lake {
             trace_count: decoded.traces.len() as u64,
             trace_count_is_minimum: decoded.traces.len() >= COUNTED_TRACES,
             rejection_count: progress.rejection_count.load(Ordering::Relaxed),
+            rejected_span_count: decoded.rejected_span_count,
             rejections: decoded.rejections,
             source_count,
             file_count: progress.file_count.load(Ordering::Relaxed),
@@ -287,6 +290,7 @@ impl Commits {
 struct Decoded {
     traces: HashSet<TraceId>,
     rejections: Vec<(String, Rejection)>,
+    rejected_span_count: u64,
 }
 
 fn decode_all(

@@ -10,8 +10,10 @@ mod session;
 mod views;
 
 pub use explain::ExplainReport;
-pub use info::{ColumnInfo, LakeInfo};
+pub use info::LakeInfo;
 pub use ingest::{IngestProgress, IngestReport, Source, SourceKind};
 pub use lake::{AppendOutcome, Lake};
 pub use maintenance::{CompactionReport, CompactionStep, ExpiryReport};
 pub use session::{QueryStream, Session, Statement};
+
+pub use crate::storage::{ColumnSize, ColumnSizes, VacuumOutcome};

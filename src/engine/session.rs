@@ -4,7 +4,9 @@
 //! this one builder.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -20,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, TryStreamExt};
 
 use super::aliases::resolve_aliases;
 use super::{Lake, views};
@@ -228,18 +230,17 @@ impl QueryStream {
         Arc::clone(&self.schema)
     }
 
-    /// The next rows, `None` after the last.
-    pub async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        Ok(self.stream.try_next().await?)
-    }
-
     /// All rows. They must fit into memory.
     pub async fn collect(self) -> Result<Vec<RecordBatch>> {
         Ok(self.stream.try_collect().await?)
     }
+}
 
-    /// The rows as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = Result<RecordBatch>> + Send {
-        self.stream.map(|batch| batch.map_err(Error::from))
+impl Stream for QueryStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let batch = self.stream.as_mut().poll_next(context);
+        batch.map(|batch| batch.map(|batch| batch.map_err(Error::from)))
     }
 }
