@@ -167,10 +167,10 @@ impl FileWriter {
 
     /// Why encoding failed: because of the upload it feeds, or by itself.
     fn failure(&mut self, error: parquet::errors::ParquetError) -> Error {
-        if self.encoder.inner().parts.is_closed() {
-            if let Ok(Err(cause)) = Handle::current().block_on(&mut self.upload) {
-                return cause;
-            }
+        if self.encoder.inner().parts.is_closed()
+            && let Ok(Err(cause)) = Handle::current().block_on(&mut self.upload)
+        {
+            return cause;
         }
         Error::internal(format!("cannot encode a file; path=`{}`", self.file.path))
             .with_source(error)
