@@ -123,9 +123,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; use a duration such as 30d, 12h or 1h 30m"))
 }
 
-/// Reads a point in time in UTC: `2026-11-22T13:00:00Z`, where `T` and `Z` may be left out.
+/// Reads a point in time in UTC: `2026-11-22T13:00:00Z`, where `T`, `Z` and the whole time of day
+/// may be left out.
 pub(crate) fn parse_time(text: &str) -> Result<SystemTime, String> {
-    humantime::parse_rfc3339_weak(text.trim())
+    let text = text.trim();
+    humantime::parse_rfc3339_weak(text)
+        .or_else(|error| {
+            humantime::parse_rfc3339_weak(&format!("{text} 00:00:00")).map_err(|_| error)
+        })
         .map_err(|error| format!("{error}; use a time such as 2026-11-22T13:00:00Z"))
 }
 
@@ -192,6 +197,15 @@ mod tests {
         assert_eq!(per_second(10, Duration::ZERO), 0);
         assert_eq!(per_second(10, Duration::from_millis(500)), 20);
         assert!(ratio(1, 0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn times_are_read_with_and_without_the_time_of_day() {
+        let midnight = parse_time("2026-11-22T00:00:00Z").expect("the time is well formed");
+        assert_eq!(parse_time("2026-11-22"), Ok(midnight));
+        assert_eq!(parse_time("2026-11-22 00:00:00"), Ok(midnight));
+        assert!(parse_time("today").is_err());
+        assert!(parse_time("2026-13-40").is_err());
     }
 
     #[test]
