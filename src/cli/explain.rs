@@ -36,7 +36,7 @@ pub(crate) fn run(context: &Context, args: &ExplainArgs) -> Result<Exit> {
     });
     match explained {
         Some(explained) => {
-            print(explained?.trim_end())?;
+            print(explained?.to_string().trim_end())?;
             Ok(Exit::Success)
         }
         None => Ok(Exit::Interrupted),

@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::quantity::{bytes, count, ratio, time};
 use super::run::print;
 use crate::Result;
-use crate::engine::{ColumnSize, LakeInfo};
+use crate::engine::{ColumnSize, ColumnSizes, LakeInfo};
 
 pub(crate) fn run(context: &Context, args: &InfoArgs) -> Result<Exit> {
     let lake = context.open_lake()?;
@@ -19,14 +19,14 @@ pub(crate) fn run(context: &Context, args: &InfoArgs) -> Result<Exit> {
         None
     };
     print(&if args.json {
-        as_json(lake.url(), &info, columns.as_deref())
+        as_json(lake.url(), &info, columns.as_ref())
     } else {
-        as_text(lake.url(), &info, columns.as_deref())
+        as_text(lake.url(), &info, columns.as_ref())
     })?;
     Ok(Exit::Success)
 }
 
-fn as_text(url: &str, info: &LakeInfo, columns: Option<&[ColumnSize]>) -> String {
+fn as_text(url: &str, info: &LakeInfo, columns: Option<&ColumnSizes>) -> String {
     let range = match (info.min_start_nano, info.max_start_nano) {
         (Some(first), Some(last)) => format!("{} to {}", time(first), time(last)),
         _ => "empty".to_string(),
@@ -58,8 +58,13 @@ fn as_text(url: &str, info: &LakeInfo, columns: Option<&[ColumnSize]>) -> String
 }
 
 /// The columns, those that take most first.
-fn column_table(columns: &[ColumnSize], span_count: u64) -> String {
-    let mut columns: Vec<&ColumnSize> = columns.iter().collect();
+fn column_table(sizes: &ColumnSizes, span_count: u64) -> String {
+    let mut columns: Vec<ColumnSize> = sizes.columns.clone();
+    columns.push(ColumnSize {
+        name: "(filters, indexes and footers)".to_string(),
+        compressed_bytes: sizes.other_bytes,
+        uncompressed_bytes: sizes.other_bytes,
+    });
     columns.sort_by_key(|column| std::cmp::Reverse(column.compressed_bytes));
     let total: u64 = columns.iter().map(|column| column.compressed_bytes).sum();
     let name_width = columns
@@ -85,7 +90,7 @@ fn column_table(columns: &[ColumnSize], span_count: u64) -> String {
     lines.join("\n")
 }
 
-fn as_json(url: &str, info: &LakeInfo, columns: Option<&[ColumnSize]>) -> String {
+fn as_json(url: &str, info: &LakeInfo, columns: Option<&ColumnSizes>) -> String {
     let mut summary = json!({
         "lake": url,
         "version": info.version,
@@ -106,7 +111,8 @@ fn as_json(url: &str, info: &LakeInfo, columns: Option<&[ColumnSize]>) -> String
                 "uncompressed_bytes": column.uncompressed_bytes,
             })
         };
-        summary["columns"] = columns.iter().map(column).collect();
+        summary["columns"] = columns.columns.iter().map(column).collect();
+        summary["other_bytes"] = columns.other_bytes.into();
     }
     summary.to_string()
 }
@@ -133,7 +139,11 @@ mod tests {
             compressed_bytes,
             uncompressed_bytes: 2 * compressed_bytes,
         };
-        let table = column_table(&[column("name", 10), column("trace_id", 30)], 4);
+        let sizes = ColumnSizes {
+            columns: vec![column("name", 10), column("trace_id", 30)],
+            ..ColumnSizes::default()
+        };
+        let table = column_table(&sizes, 4);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[1].starts_with("trace_id") && lines[1].contains("75.0%"));
         assert!(lines[2].starts_with("name") && lines[2].contains("2.50"));

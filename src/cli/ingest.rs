@@ -262,7 +262,7 @@ mod tests {
         IngestReport {
             span_count: 1_000,
             trace_count: 100,
-            rejected_count: 7,
+            rejected_span_count: 7,
             rejection_count: 25,
             bytes_written: 60_000,
             bytes_read: 2 << 20,

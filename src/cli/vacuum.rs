@@ -26,7 +26,7 @@ pub(crate) fn run(context: &Context, args: &VacuumArgs) -> Result<Exit> {
     if args.dry_run && !report.paths.is_empty() {
         print(&report.paths.join("\n"))?;
     }
-    let files = counted(report.paths.len(), "file");
+    let files = counted(report.paths.len() as u64, "file");
     let size = bytes(report.byte_count);
     print(&match (report.paths.len(), args.dry_run) {
         (0, _) => "nothing to delete".to_string(),

@@ -375,6 +375,7 @@ impl SpanSink for Collector<'_> {
                 self.source, rejection.location, rejection.reason
             )));
         }
+        self.decoded.rejected_span_count += rejection.span_count;
         self.progress
             .rejection_count
             .fetch_add(1, Ordering::Relaxed);
