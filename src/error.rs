@@ -186,10 +186,16 @@ impl From<datafusion::error::DataFusionError> for Error {
             Df::ObjectStore(inner) => Self::from(*inner),
             Df::ParquetError(inner) => Self::from(*inner),
             Df::IoError(inner) => Self::from(inner),
-            // What wraps another error has its kind, and the outer text, which says where.
+            // Wrappers name the optimizer's rule or the operator; the root says what is wrong.
             Df::Context(_, _) | Df::Diagnostic(_, _) | Df::Shared(_) | Df::Collection(_) => {
-                let kind = kind_of(&error);
-                Self::new(kind, error.strip_backtrace())
+                let message = match error.find_root() {
+                    Df::External(inner) => match inner.downcast_ref::<Self>() {
+                        Some(own) => own.report(),
+                        None => inner.to_string(),
+                    },
+                    root => root.strip_backtrace(),
+                };
+                Self::new(kind_of(&error), message)
             }
             other => Self::new(kind_of(&other), other.strip_backtrace()),
         }
