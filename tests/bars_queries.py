@@ -212,16 +212,17 @@ def differences(query, mine, theirs):
     if len(left) != len(right):
         lines.append(f"{len(left)} rows against {len(right)} of DuckDB")
     for number, (one, other) in enumerate(zip(left, right), 1):
-        if not same(one, other):
-            lines += [f"row {number}: {one}", f"  DuckDB: {other}"]
+        columns = [pair for pair in zip(one, other) if not same(*pair)]
+        if columns or len(one) != len(other):
+            lines.append(f"row {number}, {one[:2]}, tracelake and DuckDB: {columns}")
     return Differences(len(right), lines)
 
 
 def normal(value):
     """A value in the form that both sides have.
 
-    The exporter writes no NULL, and every attribute as text; names of kinds and states differ in
-    case only.
+    The exporter writes no NULL, empty lists, and every attribute as text; names of kinds and
+    states differ in case only.
     """
     if isinstance(value, str):
         if value[:1] in "{[":
@@ -234,7 +235,7 @@ def normal(value):
         return {"SERVER": "Server", "CLIENT": "Client", "INTERNAL": "Internal", "ERROR": "Error",
                 "PRODUCER": "Producer", "CONSUMER": "Consumer", "UNSET": "Unset", "OK": "Ok",
                 "UNSPECIFIED": "Unspecified"}.get(value, value)
-    if value is None:
+    if value is None or value == []:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
