@@ -69,6 +69,15 @@ impl Source {
         }
     }
 
+    /// Bytes at hand; the ending of `name` helps to recognize their format.
+    pub fn bytes(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        Self {
+            name: name.into(),
+            kind: SourceKind::Bytes(bytes.into()),
+            format: None,
+        }
+    }
+
     fn open(&self) -> Result<Box<dyn Read + Send>> {
         Ok(match &self.kind {
             SourceKind::Path(path) => {
@@ -100,6 +109,13 @@ pub struct IngestProgress {
     pub file_count: AtomicU64,
     /// Set from outside to end early: what was decoded by then is committed.
     pub stop: AtomicBool,
+}
+
+impl IngestProgress {
+    /// Progress at its start, to be shared with the ingest.
+    pub fn shared() -> Arc<Self> {
+        Arc::default()
+    }
 }
 
 /// What an ingest did.

@@ -1,13 +1,13 @@
 //! The hub: opens a lake, takes spans in, builds the only SQL session, keeps the lake in shape.
 
-mod aliases;
-mod explain;
-mod info;
-mod ingest;
 mod lake;
-mod maintenance;
 mod session;
+mod aliases;
 mod views;
+mod explain;
+mod ingest;
+mod maintenance;
+mod info;
 
 pub use explain::ExplainReport;
 pub use info::LakeInfo;

@@ -1,14 +1,14 @@
 //! The door to SQL: the `spans` table over a lake's files, and how it skips what it need not
 //! read. Nothing here knows where files lie or how they are written.
 
+mod provider;
+mod predicate;
+mod pruning;
 mod adapter;
 mod decode;
+mod stored_literal;
 mod id_literals;
 mod lake_files;
-mod predicate;
-mod provider;
-mod pruning;
-mod stored_literal;
 
 pub use id_literals::IdLiterals;
 pub use lake_files::LakeFilesTable;
