@@ -1,0 +1,262 @@
+"""The questions bars.py asks: each as SQL for tracelake and for DuckDB, and how rows compare.
+
+Q1 trace by id; Q2 100 ids; Q3a newest 20 spans of a user; Q3b of a user in a service and an hour;
+Q3c status 500 of a service in an hour; Q4 span-name prefix; Q5x rate, errors and exact quantiles
+per service and 5 minutes; Q6 service dependencies; Q7a ancestors of a deep span; Q7b depth of
+every span of the largest trace; Q8 the 20 slowest traces of an hour.
+"""
+
+import json
+import math
+import re
+from collections import namedtuple
+from datetime import datetime, timezone
+
+Differences = namedtuple("Differences", "row_count lines")
+
+# Columns of the OpenTelemetry ClickHouse exporter beside those of `spans`.
+BRIEF = ("trace_id, span_id, CAST(start_time AS BIGINT) AS start, service_name, name, duration_nano",
+         "TraceId, SpanId, epoch_ns(Timestamp), ServiceName, SpanName, Duration")
+LINKED = ("trace_id, span_id, parent_span_id, CAST(start_time AS BIGINT) AS start, name, "
+          "service_name, kind, duration_nano, status_code, attributes",
+          "TraceId, SpanId, ParentSpanId, epoch_ns(Timestamp), SpanName, ServiceName, SpanKind, "
+          "Duration, StatusCode, SpanAttributes")
+WHOLE = (LINKED[0] + ", trace_state, status_message, resource_attributes, scope_name, "
+         "scope_version, events, links",
+         LINKED[1] + ", TraceState, StatusMessage, ResourceAttributes, ScopeName, ScopeVersion, "
+         "[{'time': epoch_ns(e.\"Timestamp\"), 'name': e.Name, 'attributes': e.Attributes} "
+         "FOR e IN Events], "
+         "[{'trace_id': l.TraceId, 'span_id': l.SpanId, 'trace_state': l.TraceState, "
+         "'attributes': l.Attributes} FOR l IN Links]")
+HOUR = ("start_time >= TIMESTAMP '{t0}' AND start_time < TIMESTAMP '{t1}'",
+        "Timestamp >= TIMESTAMPTZ_NS '{t0}' AND Timestamp < TIMESTAMPTZ_NS '{t1}'")
+NEWEST = ("ORDER BY start_time DESC, trace_id, span_id LIMIT 20",
+          "ORDER BY Timestamp DESC, TraceId, SpanId LIMIT 20")
+
+
+class Query:
+    """One question in both dialects; {names} stand for values drawn from the data."""
+
+    def __init__(self, tracelake, duckdb, shown=None, ordered=True):
+        self.texts = tracelake, duckdb, shown or tracelake
+        self.ordered = ordered
+
+    def compared(self, values):
+        """For tracelake, with the columns that compare."""
+        return self._filled(0, values)
+
+    def duckdb(self, values):
+        return self._filled(1, values)
+
+    def shown(self, values):
+        """For tracelake, as a person would ask."""
+        return self._filled(2, values)
+
+    def _filled(self, index, values):
+        quoted = {name: str(value).replace("'", "''") for name, value in values.items()}
+        quoted["ids"] = ", ".join(f"'{trace}'" for trace in values["ids"][:100])
+        # The prefix stands in a LIKE pattern.
+        return re.sub(r"\{(\w+)\}", lambda match: quoted[match[1]], self.texts[index])
+
+
+def _pair(template, columns=BRIEF, **more):
+    """Both dialects of a question whose shape is the same."""
+    sides = []
+    for side in (0, 1):
+        names = {"columns": columns[side], "hour": HOUR[side], "newest": NEWEST[side]}
+        names |= {name: both[side] for name, both in more.items()}
+        sides.append(re.sub(r"<(\w+)>", lambda match: names[match[1]], template))
+    return sides
+
+
+SERVICE = ("service_name", "ServiceName")
+USER = ("attributes['user.id']", "SpanAttributes['user.id']")
+FAILED = ("attributes['http.response.status_code'] = 500",
+          "SpanAttributes['http.response.status_code'] = '500'")
+TRACE = ("trace_id", "TraceId")
+NAME = ("name", "SpanName")
+
+QUERIES = {
+    "q1": Query(*_pair("SELECT <columns> FROM spans WHERE <trace> = '{trace_id}'", WHOLE,
+                       trace=TRACE),
+                shown="SELECT * FROM spans WHERE trace_id = '{trace_id}' ORDER BY start_time",
+                ordered=False),
+    "q2": Query(*_pair("SELECT <columns> FROM spans WHERE <trace> IN ({ids})", LINKED, trace=TRACE),
+                shown="SELECT trace_id, span_id, parent_span_id, start_time, name, service_name, "
+                      "kind, duration_nano, status_code, attributes FROM spans "
+                      "WHERE trace_id IN ({ids}) ORDER BY trace_id, start_time",
+                ordered=False),
+    "q3a": Query(*_pair("SELECT <columns> FROM spans WHERE <user> = '{user}' <newest>", user=USER)),
+    "q3b": Query(*_pair("SELECT <columns> FROM spans WHERE <service> = '{service}' AND <hour> "
+                        "AND <user> = '{user}' <newest>", service=SERVICE, user=USER)),
+    "q3c": Query(*_pair("SELECT <columns> FROM spans WHERE <service> = '{service}' AND <hour> "
+                        "AND <failed> <newest>", service=SERVICE, failed=FAILED)),
+    "q4": Query(*_pair("SELECT <columns> FROM spans WHERE <name> LIKE '{prefix}%' <newest>",
+                       name=NAME)),
+    "q5x": Query(
+        "SELECT service_name, CAST(date_bin(INTERVAL '5 minutes', start_time) AS BIGINT) "
+        "/ 300000000000 AS bucket, count(*) AS n, "
+        "avg(CASE WHEN has_error THEN 1.0 ELSE 0.0 END) AS err, "
+        "quantile_cont(duration_nano, [0.5, 0.95, 0.99]) AS q "
+        "FROM spans WHERE kind = 'SERVER' GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT ServiceName, epoch_ns(Timestamp) // 300000000000 AS bucket, count(*) AS n, "
+        "avg((StatusCode = 'Error')::INT) AS err, quantile_cont(Duration, [0.5, 0.95, 0.99]) AS q "
+        "FROM spans WHERE SpanKind = 'Server' GROUP BY 1, 2 ORDER BY 1, 2"),
+    "q6": Query(
+        "SELECT p.service_name AS caller, c.service_name AS callee, count(*) AS calls, "
+        "count(*) FILTER (WHERE c.status_code = 'ERROR') AS errors FROM spans c JOIN spans p "
+        "ON c.trace_id = p.trace_id AND c.parent_span_id = p.span_id "
+        "WHERE c.service_name <> p.service_name GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT p.ServiceName AS caller, c.ServiceName AS callee, count(*) AS calls, "
+        "count(*) FILTER (WHERE c.StatusCode = 'Error') AS errors FROM spans c JOIN spans p "
+        "ON c.TraceId = p.TraceId AND c.ParentSpanId = p.SpanId "
+        "WHERE c.ServiceName <> p.ServiceName GROUP BY 1, 2 ORDER BY 1, 2"),
+    "q7a": Query(
+        "WITH RECURSIVE t AS (SELECT DISTINCT span_id, parent_span_id, service_name, name, "
+        "duration_nano FROM spans WHERE trace_id = '{deep_trace}'), a AS (SELECT t.*, 0 AS lvl "
+        "FROM t WHERE span_id = '{deep_span}' UNION ALL SELECT t.*, a.lvl + 1 FROM t "
+        "JOIN a ON t.span_id = a.parent_span_id) SELECT * FROM a ORDER BY lvl",
+        "WITH RECURSIVE t AS MATERIALIZED (SELECT DISTINCT SpanId, ParentSpanId, ServiceName, "
+        "SpanName, Duration FROM spans WHERE TraceId = '{deep_trace}'), a AS (SELECT *, 0 AS lvl "
+        "FROM t WHERE SpanId = '{deep_span}' UNION ALL SELECT t.*, a.lvl + 1 FROM t "
+        "JOIN a ON t.SpanId = a.ParentSpanId) SELECT * FROM a ORDER BY lvl"),
+    "q7b": Query(
+        "WITH RECURSIVE t AS (SELECT DISTINCT span_id, parent_span_id FROM spans "
+        "WHERE trace_id = '{big_trace}'), r AS (SELECT t.span_id, 1 AS depth FROM t "
+        "LEFT JOIN t AS p ON t.parent_span_id = p.span_id WHERE p.span_id IS NULL "
+        "UNION ALL SELECT t.span_id, r.depth + 1 FROM t JOIN r ON t.parent_span_id = r.span_id) "
+        "SELECT span_id, depth FROM r ORDER BY depth, span_id",
+        "WITH RECURSIVE t AS MATERIALIZED (SELECT DISTINCT SpanId, ParentSpanId FROM spans "
+        "WHERE TraceId = '{big_trace}'), r AS (SELECT SpanId, 1 AS depth FROM t "
+        "WHERE ParentSpanId = '' OR ParentSpanId NOT IN (SELECT SpanId FROM t) "
+        "UNION ALL SELECT t.SpanId, r.depth + 1 FROM t JOIN r ON t.ParentSpanId = r.SpanId) "
+        "SELECT SpanId, depth FROM r ORDER BY depth, SpanId"),
+    "q8": Query(
+        *_pair("SELECT <trace> AS trace, count(*) AS spans, <dur> AS dur_ns, <root> AS root, "
+               "count(*) FILTER (WHERE <error>) AS errors FROM spans WHERE <hour> GROUP BY 1 "
+               "ORDER BY dur_ns DESC, trace LIMIT 20", trace=TRACE,
+               dur=("max(CAST(start_time AS BIGINT) + duration_nano) "
+                    "- min(CAST(start_time AS BIGINT))",
+                    "max(epoch_ns(Timestamp) + Duration::BIGINT) - min(epoch_ns(Timestamp))"),
+               root=("max(service_name) FILTER (WHERE parent_span_id IS NULL)",
+                     "max(ServiceName) FILTER (WHERE ParentSpanId = '')"),
+               error=("status_code = 'ERROR'", "StatusCode = 'Error'"))),
+}
+
+
+def draw(lake, id_count):
+    """Ids, a user, a service and an hour of the data: the same for the same spans."""
+    busiest = lake.rows("SELECT date_trunc('hour', start_time) AS hour FROM spans "
+                        "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1")[0]["hour"]
+    start = nanos(busiest)
+    values = {"t0": stamp(start), "t1": stamp(start + 3_600 * 10**9)}
+    hour = HOUR[0].format(**values)
+
+    def most(column, where, fallback):
+        rows = lake.rows(f"SELECT {column} AS value FROM spans WHERE {hour} AND {where} "
+                         "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1")
+        return rows[0]["value"] if rows else fallback
+
+    some = most("service_name", "kind = 'SERVER'", "")
+    values["service"] = most("service_name", f"{FAILED[0]} AND {USER[0]} IS NOT NULL", some)
+    service = values["service"].replace("'", "''")
+    values["user"] = most(USER[0], f"{USER[0]} IS NOT NULL AND service_name = '{service}'", "none")
+    name = most("name", "kind = 'CLIENT' AND name LIKE '%.%/%'", most("name", "true", ""))
+    values["prefix"] = re.match(r"[^/% _]*/?", name)[0]
+    # Backwards, since a time may be written at the front of an id.
+    values["ids"] = [row["trace_id"] for row in lake.rows(
+        "SELECT trace_id FROM spans WHERE parent_span_id IS NULL GROUP BY 1 "
+        f"ORDER BY reverse(trace_id) LIMIT {id_count}")]
+    values["big_trace"] = lake.rows("SELECT trace_id FROM spans GROUP BY 1 "
+                                    "ORDER BY count(*) DESC, 1 LIMIT 1")[0]["trace_id"]
+    values["trace_id"] = values["ids"][0]
+    values["deep_trace"], values["deep_span"] = deepest(lake, values["ids"])
+    return values
+
+
+def deepest(lake, ids):
+    """The span with most ancestors in some traces."""
+    listed = ", ".join(f"'{trace}'" for trace in ids)
+    rows = lake.rows(f"SELECT trace_id, span_id, parent_span_id FROM spans "
+                     f"WHERE trace_id IN ({listed})")
+    parents = {(row["trace_id"], row["span_id"]): row.get("parent_span_id") for row in rows}
+
+    def depth(span):
+        steps, trace = 0, span[0]
+        while span in parents and steps < len(parents):
+            span, steps = (trace, parents[span]), steps + 1
+        return steps
+
+    return max(parents, key=lambda span: (depth(span), span))
+
+
+def nanos(text):
+    """Nanoseconds of a time as tracelake prints it."""
+    match = re.fullmatch(r"(\d+-\d+-\d+)[T ](\d+:\d+:\d+)(?:\.(\d+))?(Z|\+00:?00)?", text)
+    whole = datetime.fromisoformat(f"{match[1]}T{match[2]}").replace(tzinfo=timezone.utc)
+    return int(whole.timestamp()) * 10**9 + int((match[3] or "").ljust(9, "0"))
+
+
+def stamp(nano):
+    return datetime.fromtimestamp(nano // 10**9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def differences(query, mine, theirs):
+    """What stands on one side only, or at another place."""
+    left = [normal(list(row.values())) for row in mine]
+    right = [normal(list(row)) for row in theirs]
+    if not query.ordered:
+        left.sort(key=repr)
+        right.sort(key=repr)
+    lines = []
+    if len(left) != len(right):
+        lines.append(f"{len(left)} rows against {len(right)} of DuckDB")
+    for number, (one, other) in enumerate(zip(left, right), 1):
+        columns = [pair for pair in zip(one, other) if not same(*pair)]
+        if columns or len(one) != len(other):
+            lines.append(f"row {number}, {one[:2]}, tracelake and DuckDB: {columns}")
+    return Differences(len(right), lines)
+
+
+def normal(value):
+    """A value in the form that both sides have.
+
+    The exporter writes no NULL, empty lists, and every attribute as text; names of kinds and
+    states differ in case only.
+    """
+    if isinstance(value, str):
+        if value[:1] in "{[":
+            try:
+                return normal(json.loads(value))
+            except ValueError:
+                return value
+        if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[\d.]+(Z|\+00:?00)?", value):
+            return str(nanos(value))
+        return {"SERVER": "Server", "CLIENT": "Client", "INTERNAL": "Internal", "ERROR": "Error",
+                "PRODUCER": "Producer", "CONSUMER": "Consumer", "UNSET": "Unset", "OK": "Ok",
+                "UNSPECIFIED": "Unspecified"}.get(value, value)
+    if value is None or value == []:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        # DuckDB's rows give a struct by its names and a map by its keys.
+        return dict(sorted((key, normal(entry)) for key, entry in value.items()))
+    if isinstance(value, (list, tuple)):
+        return [normal(entry) for entry in value]
+    return str(value)
+
+
+def same(one, other):
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if one == other:
+        return True
+    try:
+        return math.isclose(float(one), float(other), rel_tol=1e-9)
+    except ValueError:
+        return False
