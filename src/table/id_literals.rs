@@ -13,6 +13,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::error::Error;
 use crate::span::{IdKind, SpanId, TraceId};
 
 /// Rewrites literals that meet an id column by `=`, `<>`, `IN` or `CASE` to the form rows show:
@@ -153,6 +154,10 @@ fn map_literal(expr: Box<Expr>, kind: Option<IdKind>) -> Result<Transformed<Box<
     let (Some(kind), Some((value, metadata))) = (kind, text_literal(&expr)) else {
         return Ok(Transformed::no(expr));
     };
+    if value.data_type().is_numeric() && !value.is_null() {
+        let message = format!("an id is compared with the number {value}; put it in quotes");
+        return Err(Error::invalid_input(message).into());
+    }
     let Some(Some(text)) = value.try_as_str() else {
         return Ok(Transformed::no(expr));
     };
