@@ -8,7 +8,7 @@ use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, ExprSchema, Result, ScalarValue};
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::expr::{BinaryExpr, Case, Cast, InList, Like};
+use datafusion::logical_expr::expr::{BinaryExpr, Case, Cast, InList, Like, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
@@ -59,16 +59,7 @@ fn normalize(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let expr = Expr::BinaryExpr(BinaryExpr::new(left.data, op, right.data));
             Transformed::new_transformed(expr, changed)
         }
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_order(op) => {
-            let (left_kind, right_kind) = (id_kind(&left, schema), id_kind(&right, schema));
-            let lower_right = left_kind.and_then(|_| lower_case(&right));
-            let lower_left = right_kind.and_then(|_| lower_case(&left));
-            let changed = lower_right.is_some() || lower_left.is_some();
-            let right = lower_right.map_or(right, Box::new);
-            let left = lower_left.map_or(left, Box::new);
-            let expr = Expr::BinaryExpr(BinaryExpr::new(left, op, right));
-            Transformed::new_transformed(expr, changed)
-        }
+        Expr::BinaryExpr(binary) if is_order(binary.op) => in_order(binary, schema),
         Expr::Between(mut between) if id_kind(&between.expr, schema).is_some() => {
             let (low, high) = (lower_case(&between.low), lower_case(&between.high));
             let changed = low.is_some() || high.is_some();
@@ -76,22 +67,7 @@ fn normalize(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             between.high = high.map_or(between.high, Box::new);
             Transformed::new_transformed(Expr::Between(between), changed)
         }
-        Expr::Case(Case {
-            expr: Some(base),
-            when_then_expr,
-            else_expr,
-        }) if id_kind(&base, schema).is_some() => {
-            let kind = id_kind(&base, schema);
-            let mut changed = false;
-            let mut branches = Vec::with_capacity(when_then_expr.len());
-            for (when, then) in when_then_expr {
-                let when = map_literal(when, kind)?;
-                changed |= when.transformed;
-                branches.push((when.data, then));
-            }
-            let case = Case::new(Some(base), branches, else_expr);
-            Transformed::new_transformed(Expr::Case(case), changed)
-        }
+        Expr::Case(case) => case_of(case, schema)?,
         Expr::InList(InList {
             expr,
             list,
@@ -108,6 +84,10 @@ fn normalize(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let list = InList::new(expr, items, negated);
             Transformed::new_transformed(Expr::InList(list), changed)
         }
+        // `id = ANY(ARRAY[…])`.
+        Expr::ScalarFunction(call) if call.func.name() == "array_has" && call.args.len() == 2 => {
+            any_of(call, schema)?
+        }
         Expr::Like(like) if !like.case_insensitive && id_kind(&like.expr, schema).is_some() => {
             let pattern = lower_case(&like.pattern);
             match pattern {
@@ -120,6 +100,52 @@ fn normalize(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Transformed::no(other),
     })
+}
+
+/// A part of an id may stand here as well as a whole one.
+fn in_order(comparison: BinaryExpr, schema: &DFSchema) -> Transformed<Expr> {
+    let BinaryExpr { left, op, right } = comparison;
+    let (left_kind, right_kind) = (id_kind(&left, schema), id_kind(&right, schema));
+    let lower_right = left_kind.and_then(|_| lower_case(&right));
+    let lower_left = right_kind.and_then(|_| lower_case(&left));
+    let changed = lower_right.is_some() || lower_left.is_some();
+    let right = lower_right.map_or(right, Box::new);
+    let left = lower_left.map_or(left, Box::new);
+    let expr = Expr::BinaryExpr(BinaryExpr::new(left, op, right));
+    Transformed::new_transformed(expr, changed)
+}
+
+/// `CASE id WHEN … END`.
+fn case_of(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let kind = case.expr.as_ref().and_then(|base| id_kind(base, schema));
+    let mut changed = false;
+    let mut branches = Vec::with_capacity(case.when_then_expr.len());
+    for (when, then) in case.when_then_expr {
+        let when = map_literal(when, kind)?;
+        changed |= when.transformed;
+        branches.push((when.data, then));
+    }
+    case.when_then_expr = branches;
+    Ok(Transformed::new_transformed(Expr::Case(case), changed))
+}
+
+/// `array_has(make_array(…), id)`.
+fn any_of(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let kind = call.args.get(1).and_then(|id| id_kind(id, schema));
+    let mut changed = false;
+    if let Some(Expr::ScalarFunction(array)) = call.args.first_mut()
+        && array.func.name() == "make_array"
+    {
+        for item in &mut array.args {
+            let mapped = map_literal(Box::new(item.clone()), kind)?;
+            changed |= mapped.transformed;
+            *item = *mapped.data;
+        }
+    }
+    Ok(Transformed::new_transformed(
+        Expr::ScalarFunction(call),
+        changed,
+    ))
 }
 
 fn is_equality(op: Operator) -> bool {
