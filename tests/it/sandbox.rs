@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value as Json, json};
 
-/// When the numbered spans begin.
-const FIRST_NANO: u64 = 1_795_176_000_000_000_000;
+/// When the numbered spans begin: 2023-11-14, 22:00 UTC.
+const FIRST_NANO: u64 = 1_699_999_200_000_000_000;
 
 /// A directory that goes with the test, and the binary in it.
 pub(crate) struct Sandbox {
