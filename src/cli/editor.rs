@@ -35,7 +35,7 @@ pub(crate) enum Typed {
 
 /// The line editor.
 pub(crate) struct Editor {
-    editor: rustyline::Editor<PromptHelper, DefaultHistory>,
+    editor: rustyline::Editor<PromptAssistant, DefaultHistory>,
     history: Option<PathBuf>,
 }
 
@@ -52,7 +52,7 @@ impl Editor {
             .completion_type(CompletionType::List)
             .build();
         let mut editor = rustyline::Editor::with_config(config).map_err(unusable)?;
-        editor.set_helper(Some(PromptHelper {
+        editor.set_helper(Some(PromptAssistant {
             catalog,
             files: FilenameCompleter::new(),
             color,
@@ -109,19 +109,19 @@ fn history_path() -> Option<PathBuf> {
     Some(directory.join("history"))
 }
 
-struct PromptHelper {
+struct PromptAssistant {
     catalog: Catalog,
     files: FilenameCompleter,
     color: bool,
 }
 
-impl Helper for PromptHelper {}
+impl Helper for PromptAssistant {}
 
-impl Hinter for PromptHelper {
+impl Hinter for PromptAssistant {
     type Hint = String;
 }
 
-impl Validator for PromptHelper {
+impl Validator for PromptAssistant {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let text = context.input();
         Ok(
@@ -134,7 +134,7 @@ impl Validator for PromptHelper {
     }
 }
 
-impl Completer for PromptHelper {
+impl Completer for PromptAssistant {
     type Candidate = Pair;
 
     fn complete(
@@ -158,7 +158,7 @@ impl Completer for PromptHelper {
     }
 }
 
-impl Highlighter for PromptHelper {
+impl Highlighter for PromptAssistant {
     fn highlight<'l>(&self, line: &'l str, _cursor: usize) -> Cow<'l, str> {
         if !self.color || PromptCommand::is_one(line) {
             return Cow::Borrowed(line);

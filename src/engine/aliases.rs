@@ -71,9 +71,13 @@ fn resolve_select(select: &mut Select, order_by: Option<&mut OrderBy>, ctes: &Ha
             given.insert(alias.value.to_lowercase());
         }
     }
+    let names: Vec<Option<String>> = select.projection.iter().map(last_name).collect();
     for item in &mut select.projection {
-        resolve_item(item, &scope);
+        let name = last_name(item);
+        let is_unique = names.iter().filter(|other| **other == name).count() == 1;
+        resolve_item(item, &scope, is_unique);
     }
+    resolve(&mut select.distinct, &scope);
     for table in &mut select.from {
         for join in &mut table.joins {
             resolve(&mut join.join_operator, &scope);
@@ -84,6 +88,8 @@ fn resolve_select(select: &mut Select, order_by: Option<&mut OrderBy>, ctes: &Ha
     let own = scope.without(&given);
     resolve(&mut select.group_by, &own);
     resolve(&mut select.having, &own);
+    resolve(&mut select.named_window, &own);
+    resolve(&mut select.qualify, &own);
     if let Some(OrderBy {
         kind: OrderByKind::Expressions(keys),
         ..
@@ -95,15 +101,16 @@ fn resolve_select(select: &mut Select, order_by: Option<&mut OrderBy>, ctes: &Ha
     }
 }
 
-/// Replaces an alias in the list of results, keeping the name the reader asked for.
-fn resolve_item(item: &mut SelectItem, scope: &Scope) {
+/// Replaces an alias in the list of results, keeping the name the reader asked for, unless two
+/// results would then have the same.
+fn resolve_item(item: &mut SelectItem, scope: &Scope, is_unique: bool) {
     let name = match item {
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.clone()),
         SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().cloned(),
         _ => None,
     };
     resolve(item, scope);
-    if let (Some(name), SelectItem::UnnamedExpr(expr)) = (name, &*item)
+    if let (true, Some(name), SelectItem::UnnamedExpr(expr)) = (is_unique, name, &*item)
         && column_of(&name.value).is_some()
         && *expr != Expr::Identifier(name.clone())
         && last_part(expr).is_some_and(|part| part.value != name.value)
@@ -117,6 +124,14 @@ fn output_name(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.to_lowercase()),
         _ => None,
+    }
+}
+
+/// The name of the column that an item without a name of its own shows.
+fn last_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::UnnamedExpr(expr) => last_part(expr).map(|part| part.value.to_lowercase()),
+        _ => output_name(item),
     }
 }
 

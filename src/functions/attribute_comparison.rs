@@ -15,13 +15,14 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::scalar::{AttributeFunc, AttributeOutput};
 
-/// Integers up to this size are exact as doubles.
+/// Integers below this size are told apart as doubles; the next one is not.
 const EXACT: i128 = 1 << 53;
 
 /// `attributes['http.response.status_code'] >= 500` compares numbers, whether the producer sent
 /// a number or its text; without this rule SQL would compare the texts. Integers too large for
-/// a double are compared as text, which is exact for `=` and `IN`. With a boolean the attribute
-/// is compared as text, so that other values differ instead of failing.
+/// a double are compared as text for `=` and `IN`, which is exact, and as doubles where the order
+/// matters. With a boolean the attribute is compared as text, so that other values differ instead
+/// of failing.
 #[derive(Debug)]
 pub struct AttributeComparison {
     double: Arc<ScalarUDF>,
@@ -65,8 +66,8 @@ impl AttributeComparison {
             Expr::BinaryExpr(BinaryExpr { left, op, right })
                 if is_comparison(op) || op.is_numerical_operators() =>
             {
-                let left_new = self.operand(&left, &right, schema);
-                let right_new = self.operand(&right, &left, schema);
+                let left_new = self.operand(&left, op, &right, schema);
+                let right_new = self.operand(&right, op, &left, schema);
                 let changed = left_new.is_some() || right_new.is_some();
                 let (left, right) = (left_new.unwrap_or(*left), right_new.unwrap_or(*right));
                 let expr = BinaryExpr::new(Box::new(left), op, Box::new(right));
@@ -95,10 +96,7 @@ impl AttributeComparison {
                 negated,
                 low,
                 high,
-            }) if is_attribute(&expr)
-                && is_exact_number(&low, schema)
-                && is_exact_number(&high, schema) =>
-            {
+            }) if is_attribute(&expr) && is_number(&low, schema) && is_number(&high, schema) => {
                 let expr = Box::new(self.as_double(&expr));
                 Transformed::yes(Expr::Between(Between::new(expr, negated, low, high)))
             }
@@ -106,13 +104,16 @@ impl AttributeComparison {
         })
     }
 
-    /// What stands in the place of `expr` when it is compared with `other`, if anything else.
-    fn operand(&self, expr: &Expr, other: &Expr, schema: &DFSchema) -> Option<Expr> {
-        if is_attribute(expr) && is_exact_number(other, schema) {
+    /// What stands in the place of `expr` when it meets `other`, if anything else.
+    fn operand(&self, expr: &Expr, op: Operator, other: &Expr, schema: &DFSchema) -> Option<Expr> {
+        let as_number = |operand: &Expr| {
+            is_number(operand, schema) && !(is_equality(op) && is_large_integer(operand))
+        };
+        if is_attribute(expr) && as_number(other) {
             return Some(self.as_double(expr));
         }
         // The literal becomes text where the attribute stays text.
-        if is_attribute(other) && !is_exact_number(expr, schema) {
+        if is_attribute(other) && !as_number(expr) {
             let text = as_text(expr.clone());
             return (text != *expr).then_some(text);
         }
@@ -135,6 +136,11 @@ fn is_comparison(op: Operator) -> bool {
     )
 }
 
+fn is_equality(op: Operator) -> bool {
+    use Operator::{Eq, IsDistinctFrom, IsNotDistinctFrom, NotEq};
+    matches!(op, Eq | NotEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
 fn is_attribute(expr: &Expr) -> bool {
     match expr {
         Expr::ScalarFunction(ScalarFunction { func, .. }) => {
@@ -144,12 +150,14 @@ fn is_attribute(expr: &Expr) -> bool {
     }
 }
 
-/// A number, known or not, that a double can be compared with.
+/// A number that tells equal doubles from others.
 fn is_exact_number(expr: &Expr, schema: &DFSchema) -> bool {
-    let numeric = expr
-        .get_type(schema)
-        .is_ok_and(|data_type| data_type.is_numeric());
-    numeric && !is_large_integer(expr)
+    is_number(expr, schema) && !is_large_integer(expr)
+}
+
+fn is_number(expr: &Expr, schema: &DFSchema) -> bool {
+    let data_type = expr.get_type(schema);
+    data_type.is_ok_and(|data_type| data_type.is_numeric())
 }
 
 fn is_large_integer(expr: &Expr) -> bool {
@@ -157,9 +165,9 @@ fn is_large_integer(expr: &Expr) -> bool {
         return false;
     };
     match value {
-        ScalarValue::Int64(Some(number)) => i128::from(*number).abs() > EXACT,
-        ScalarValue::UInt64(Some(number)) => i128::from(*number) > EXACT,
-        ScalarValue::Decimal128(Some(number), _, 0) => number.abs() > EXACT,
+        ScalarValue::Int64(Some(number)) => i128::from(*number).abs() >= EXACT,
+        ScalarValue::UInt64(Some(number)) => i128::from(*number) >= EXACT,
+        ScalarValue::Decimal128(Some(number), _, 0) => number.abs() >= EXACT,
         _ => false,
     }
 }

@@ -20,6 +20,7 @@ use super::scalar::{AttributeFunc, AttributeOutput};
 pub struct AttributeSyntax {
     text: Arc<ScalarUDF>,
     json: Arc<ScalarUDF>,
+    double: Arc<ScalarUDF>,
 }
 
 impl Default for AttributeSyntax {
@@ -28,6 +29,7 @@ impl Default for AttributeSyntax {
         Self {
             text: function(AttributeOutput::Text),
             json: function(AttributeOutput::Json),
+            double: function(AttributeOutput::Double),
         }
     }
 }
@@ -41,6 +43,11 @@ impl ExprPlanner for AttributeSyntax {
         let function = match expr.op {
             BinaryOperator::LongArrow => &self.text,
             BinaryOperator::Arrow => &self.json,
+            BinaryOperator::Plus
+            | BinaryOperator::Minus
+            | BinaryOperator::Multiply
+            | BinaryOperator::Divide
+            | BinaryOperator::Modulo => return Ok(self.arithmetic(expr, schema)),
             _ => return Ok(PlannerResult::Original(expr)),
         };
         if !is_text(&expr.left, schema) {
@@ -63,6 +70,36 @@ impl ExprPlanner for AttributeSyntax {
         }
         let key = lit(name.clone());
         Ok(PlannerResult::Planned(self.text.call(vec![expr.expr, key])))
+    }
+}
+
+impl AttributeSyntax {
+    /// An attribute that is reckoned with is a number. It has to be said here already: the type
+    /// of the result is asked for before any rule sees the plan.
+    fn arithmetic(
+        &self,
+        mut expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> PlannerResult<RawBinaryExpr> {
+        let is_number = |expr: &Expr| expr.get_type(schema).is_ok_and(|t| t.is_numeric());
+        let left = self.attribute_as_double(&expr.left);
+        let right = self.attribute_as_double(&expr.right);
+        match (left, right) {
+            (Some(left), Some(right)) => (expr.left, expr.right) = (left, right),
+            (Some(left), None) if is_number(&expr.right) => expr.left = left,
+            (None, Some(right)) if is_number(&expr.left) => expr.right = right,
+            _ => {}
+        }
+        PlannerResult::Original(expr)
+    }
+
+    fn attribute_as_double(&self, expr: &Expr) -> Option<Expr> {
+        match expr {
+            Expr::ScalarFunction(function) if function.func == self.text => {
+                Some(self.double.call(function.args.clone()))
+            }
+            _ => None,
+        }
     }
 }
 
