@@ -9,6 +9,7 @@ const BATCH: u64 = 200;
 const SPANS: u64 = 4_000;
 
 /// Asserts that the lake holds the spans `0..count`, each once, and that all of it can be read.
+#[track_caller]
 fn assert_holds_the_first(sandbox: &Sandbox, count: u64) {
     let rows = sandbox.rows(
         "SELECT count(*) AS spans, count(DISTINCT name) AS names, \
@@ -101,6 +102,7 @@ fn a_killed_compaction_changes_nothing_and_the_next_one_ends_it() {
 }
 
 /// Asserts a clean failure with one of these exit codes.
+#[track_caller]
 fn assert_failed(output: &Output, codes: &[i32]) {
     let message = text(&output.stderr);
     let code = output.status.code();
@@ -130,11 +132,7 @@ fn a_write_that_fails_leaves_the_lake_as_it_was() {
 
     // A place that cannot be written to, also not by root: a file stands where a directory must.
     sandbox.write("obstacle.jsonl", numbered_spans(400..500));
-    let day = std::fs::read_dir(sandbox.path("lake"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.is_dir() && path.to_string_lossy().contains("day="))
-        .expect("the lake has a day");
+    let day = sandbox.path("lake/day=2023-11-14");
     let aside = sandbox.path("aside");
     std::fs::rename(&day, &aside).unwrap();
     std::fs::write(&day, "in the way").unwrap();
