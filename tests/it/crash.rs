@@ -127,8 +127,23 @@ fn a_write_that_fails_leaves_the_lake_as_it_was() {
         .command_after("trap '' XFSZ; ulimit -f 8", &["ingest", "more.jsonl"])
         .output()
         .unwrap();
-    assert_failed(&full, &[4, 5]);
+    assert_failed(&full, &[5]);
     assert_holds_the_first(&sandbox, 400);
+
+    // The same, but the system kills the process in the middle of the file.
+    let killed = sandbox
+        .command_after("ulimit -f 8", &["ingest", "more.jsonl"])
+        .output()
+        .unwrap();
+    assert_eq!(killed.status.code(), None, "{}", text(&killed.stderr));
+    assert_holds_the_first(&sandbox, 400);
+    sandbox.ok(&["vacuum", "--older-than", "0s"]);
+    let left: Vec<_> = sandbox
+        .files("lake")
+        .into_iter()
+        .filter(|path| path.to_string_lossy().contains('#'))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 
     // A place that cannot be written to, also not by root: a file stands where a directory must.
     sandbox.write("obstacle.jsonl", numbered_spans(400..500));
