@@ -278,7 +278,8 @@ fn name(error: io::Error, path: &FsPath) -> Error {
         },
         _ => Error::Generic {
             store: STORE,
-            source: format!("{path}: {error}").into(),
+            // Still one of I/O: its kind tells a full disk from a broken one.
+            source: io::Error::new(error.kind(), format!("{path}: {error}")).into(),
         },
     }
 }
