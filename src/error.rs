@@ -130,9 +130,8 @@ impl From<std::io::Error> for Error {
             std::io::ErrorKind::InvalidData
             | std::io::ErrorKind::InvalidInput
             | std::io::ErrorKind::UnexpectedEof => ErrorKind::InvalidInput,
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::OutOfMemory => {
-                ErrorKind::ResourcesExhausted
-            }
+            std::io::ErrorKind::OutOfMemory => ErrorKind::ResourcesExhausted,
+            _ if is_full(&error) => ErrorKind::ResourcesExhausted,
             _ => ErrorKind::Unavailable,
         };
         Self::new(kind, error.to_string()).with_source(error)
@@ -147,10 +146,33 @@ impl From<object_store::Error> for Error {
             | object_store::Error::UnknownConfigurationKey { .. } => ErrorKind::InvalidInput,
             object_store::Error::NotSupported { .. }
             | object_store::Error::NotImplemented { .. } => ErrorKind::Unsupported,
+            other if has_full_disk_below(other) => ErrorKind::ResourcesExhausted,
             _ => ErrorKind::Unavailable,
         };
         Self::new(kind, error.to_string()).with_source(error)
     }
+}
+
+/// Whether a disk, a quota or the size of a file has come to its end: waiting does not help.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge
+    )
+}
+
+/// Whether a cause of an error is a full disk.
+fn has_full_disk_below(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref().is_some_and(is_full) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl From<arrow::error::ArrowError> for Error {

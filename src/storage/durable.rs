@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -178,12 +177,55 @@ fn write_and_name(
 
 /// A name beside `path` that listings leave out: they ignore `#` and digits at the end.
 fn staging_path(path: &FsPath) -> PathBuf {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let mut name = path.as_os_str().to_owned();
-    // The process id keeps two writers apart.
-    name.push(format!("#{}{number:08}", std::process::id()));
+    // Random: process ids come again, in containers soon, and would meet what a killed process
+    // of the same number left behind.
+    name.push(format!("#{}", uuid::Uuid::new_v4().as_u128()));
     PathBuf::from(name)
+}
+
+/// A file that was written under its staging name and never got its own.
+#[derive(Debug)]
+pub(super) struct Abandoned {
+    pub(super) path: PathBuf,
+    pub(super) size: u64,
+    pub(super) modified_ms: i64,
+}
+
+/// What writers that were killed left below a directory; listings do not show it.
+pub(super) fn abandoned(directory: &FsPath) -> io::Result<Vec<Abandoned>> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                open.push(entry.path());
+            } else if kind.is_file()
+                && is_staging_name(&entry.file_name().to_string_lossy())
+                && let Ok(meta) = entry.metadata()
+            {
+                let modified = chrono::DateTime::<chrono::Utc>::from(meta.modified()?);
+                found.push(Abandoned {
+                    path: entry.path(),
+                    size: meta.len(),
+                    modified_ms: modified.timestamp_millis(),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether [`staging_path`] makes such names of those of a lake.
+fn is_staging_name(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(name, digits)| {
+        let ours = [".parquet", ".json", "_last_checkpoint"];
+        ours.iter().any(|ending| name.ends_with(ending))
+            && !digits.is_empty()
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Makes a directory and those above it, each entry synced in the directory that holds it.
@@ -236,7 +278,8 @@ fn name(error: io::Error, path: &FsPath) -> Error {
         },
         _ => Error::Generic {
             store: STORE,
-            source: format!("{path}: {error}").into(),
+            // Still one of I/O: its kind tells a full disk from a broken one.
+            source: io::Error::new(error.kind(), format!("{path}: {error}")).into(),
         },
     }
 }

@@ -90,8 +90,8 @@ impl fmt::Display for Hour {
 /// Which traces a file may hold.
 ///
 /// A bucket of `count` (a power of two, at most [`Bucket::MAX_COUNT`]) holds the traces for
-/// which the top `log2(count)` bits of [`trace_hash`] are `index`. Trace ids themselves are
-/// not used: 64-bit ids padded with zeros would all fall into one bucket.
+/// which the top `log2(count)` bits of a hash of the trace id are `index`. Trace ids themselves
+/// are not used: 64-bit ids padded with zeros would all fall into one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bucket {
     /// Any trace: a file as ingested.

@@ -146,6 +146,13 @@ impl Store {
         Arc::clone(&self.objects)
     }
 
+    /// The directory of a lake on a local disk.
+    pub(super) fn local_directory(&self) -> Option<PathBuf> {
+        (self.url.scheme() == "file")
+            .then(|| self.url.to_file_path().ok())
+            .flatten()
+    }
+
     /// The store that holds the lake, from its own root.
     pub(super) fn root(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.root)

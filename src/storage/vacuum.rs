@@ -3,11 +3,13 @@
 //! Read [`vacuum`]. The log's own old files are the log's business.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 
 use super::Log;
+use super::durable::abandoned;
 use super::layout::parse_path;
 use crate::error::{Error, Result};
 
@@ -64,7 +66,41 @@ pub async fn vacuum(
     if !dry_run {
         delete(log, &outcome.paths).await?;
     }
+    if let Some(directory) = log.store().local_directory() {
+        let files =
+            tokio::task::spawn_blocking(move || clear_abandoned(&directory, horizon_ms, dry_run));
+        let files = files
+            .await
+            .map_err(|error| Error::internal("the vacuum broke off").with_source(error))??;
+        for (path, size) in files {
+            outcome.byte_count += size;
+            outcome.paths.push(path);
+        }
+    }
     Ok(outcome)
+}
+
+/// Deletes what writers that were killed in the middle of a file left on a local disk; gives
+/// the paths from the lake, and sizes.
+fn clear_abandoned(directory: &Path, horizon_ms: i64, dry_run: bool) -> Result<Vec<(String, u64)>> {
+    let mut cleared = Vec::new();
+    for file in abandoned(directory)? {
+        if file.modified_ms > horizon_ms {
+            continue;
+        }
+        if !dry_run {
+            match std::fs::remove_file(&file.path) {
+                // Another vacuum was faster.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
+        let path = file.path.strip_prefix(directory).unwrap_or(&file.path);
+        cleared.push((path.to_string_lossy().into_owned(), file.size));
+    }
+    Ok(cleared)
 }
 
 async fn list_data_files(log: &Log) -> Result<Vec<ObjectMeta>> {

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value as Json, json};
 
-/// When the numbered spans begin.
-const FIRST_NANO: u64 = 1_795_176_000_000_000_000;
+/// When the numbered spans begin: 2023-11-14, 22:00 UTC.
+const FIRST_NANO: u64 = 1_699_999_200_000_000_000;
 
 /// A directory that goes with the test, and the binary in it.
 pub(crate) struct Sandbox {
@@ -114,12 +114,23 @@ impl Sandbox {
         value.as_u64().unwrap_or_else(|| panic!("{sql}: {value}"))
     }
 
-    /// The data files of a lake, whether it knows them or not.
-    pub(crate) fn data_files(&self, name: &str) -> Vec<PathBuf> {
+    /// The files below a directory.
+    pub(crate) fn files(&self, name: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        collect_data_files(&self.path(name), &mut found);
+        collect_files(&self.path(name), &mut found);
         found.sort();
         found
+    }
+
+    /// The data files of a lake, whether it knows them or not.
+    pub(crate) fn data_files(&self, name: &str) -> Vec<PathBuf> {
+        let mut files = self.files(name);
+        // The log's checkpoints are Parquet, too.
+        files.retain(|path| {
+            path.extension().is_some_and(|ending| ending == "parquet")
+                && !path.iter().any(|part| part == "_delta_log")
+        });
+        files
     }
 }
 
@@ -140,17 +151,15 @@ fn isolate(command: &mut Command, directory: &Path) {
         .stdin(Stdio::null());
 }
 
-fn collect_data_files(directory: &Path, found: &mut Vec<PathBuf>) {
+fn collect_files(directory: &Path, found: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return;
     };
     for entry in entries {
         let path = entry.unwrap().path();
-        if path.ends_with("_delta_log") {
-            // Its checkpoints are Parquet, too.
-        } else if path.is_dir() {
-            collect_data_files(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "parquet") {
+        if path.is_dir() {
+            collect_files(&path, found);
+        } else {
             found.push(path);
         }
     }
