@@ -17,6 +17,8 @@ use datafusion::config::Dialect;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -32,6 +34,9 @@ use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
 
 /// How long a known snapshot is used before the log is asked for a newer one.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
+
+/// The names of the lake's own tables and views.
+const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"];
 
 /// SQL over one lake.
 #[derive(Clone)]
@@ -138,6 +143,7 @@ impl Session {
         let mut parsed = statement.parsed;
         resolve_aliases(&mut parsed);
         let plan = self.context.state().statement_to_plan(parsed).await?;
+        refuse_writes(&plan)?;
         let plan = if parameters.is_empty() {
             plan
         } else {
@@ -166,6 +172,30 @@ impl Session {
         }
         self.lake.log().refresh().await?;
         Ok(())
+    }
+}
+
+/// A session reads: spans come in by ingest, results go out by whoever called. Tables and views
+/// of its own it may make, but not in the place of the lake's.
+fn refuse_writes(plan: &LogicalPlan) -> Result<()> {
+    SQLOptions::new().with_allow_dml(false).verify_plan(plan)?;
+    let LogicalPlan::Ddl(statement) = plan else {
+        return Ok(());
+    };
+    let name = match statement {
+        DdlStatement::CreateExternalTable(table) => Some(&table.name),
+        DdlStatement::CreateMemoryTable(table) => Some(&table.name),
+        DdlStatement::CreateView(view) => Some(&view.name),
+        DdlStatement::DropTable(table) => Some(&table.name),
+        DdlStatement::DropView(view) => Some(&view.name),
+        _ => None,
+    };
+    match name {
+        Some(name) if RELATIONS.contains(&name.table()) => Err(Error::invalid_input(format!(
+            "`{}` belongs to the lake and cannot be made or dropped; use another name",
+            name.table()
+        ))),
+        _ => Ok(()),
     }
 }
 
