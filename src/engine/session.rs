@@ -35,6 +35,9 @@ use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
 /// How long a known snapshot is used before the log is asked for a newer one.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
 
+/// Values of an IN list up to which page statistics are asked.
+const MAX_IN_LIST_SIZE: usize = 1000;
+
 /// The names of the lake's own tables and views.
 const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"];
 
@@ -208,7 +211,9 @@ fn session_config(lake: &Lake) -> SessionConfig {
     }
     let options = config.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
-    options.execution.parquet.pushdown_filters = true;
+    // The table decides, query by query, whether filters are evaluated while decoding.
+    options.execution.parquet.pushdown_filters = false;
+    options.execution.parquet.max_in_list_size = MAX_IN_LIST_SIZE;
     config
 }
 

@@ -60,6 +60,16 @@ impl TraceFilters {
         file: &LakeFile,
         ids: &[TraceId],
     ) -> Result<bool> {
+        Ok(!self.matching(store, file, ids).await?.is_empty())
+    }
+
+    /// Those of these traces of which the file may hold a span, like [`Self::may_contain`].
+    pub async fn matching(
+        &self,
+        store: &Store,
+        file: &LakeFile,
+        ids: &[TraceId],
+    ) -> Result<Vec<TraceId>> {
         let (cell, known) = self.entry(&file.path);
         let counter = if known { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +79,10 @@ impl TraceFilters {
             Ok::<_, Error>(filters)
         });
         match loaded.await {
-            Ok(filters) => Ok(filters.may_contain(ids)),
+            Ok(filters) => {
+                let may_hold = |id: &TraceId| filters.may_contain(std::slice::from_ref(id));
+                Ok(ids.iter().copied().filter(may_hold).collect())
+            }
             Err(error) => {
                 self.forget(&file.path, &cell);
                 Err(error)

@@ -4,6 +4,7 @@
 mod provider;
 mod predicate;
 mod pruning;
+mod row_ranges;
 mod adapter;
 mod decode;
 mod stored_literal;

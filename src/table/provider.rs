@@ -23,13 +23,28 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricBuilder;
+use datafusion_datasource_parquet::metadata::DFParquetMetadata;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 
 use super::adapter::SpanAdapterFactory;
 use super::predicate::SpanPredicate;
-use super::pruning::{FilePlan, PruningReport, all_files, choose_files};
+use super::pruning::{FilePlan, PlannedFile, all_files, choose_files};
+use super::row_ranges::row_ranges;
 use crate::span::logical_schema;
 use crate::storage::{LakeFile, Log, TraceFilters};
+
+/// How many footers are read at the same time.
+const METADATA_READS: usize = 16;
+
+/// Columns whose values are long: not decoding them for rows that are ruled out pays.
+const LARGE_COLUMNS: [&str; 5] = [
+    "attributes",
+    "resource_attributes",
+    "scope_attributes",
+    "events",
+    "links",
+];
 
 /// The spans of a lake as a table; each scan sees the lake's last known snapshot.
 #[derive(Debug)]
@@ -68,10 +83,15 @@ impl SpansTable {
             .await
     }
 
-    fn source(&self, state: &dyn Session, report: &PruningReport) -> Result<ParquetSource> {
+    fn source(
+        &self,
+        state: &dyn Session,
+        plan: &FilePlan,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<ParquetSource> {
         let mut options = TableParquetOptions::new();
         options.global = state.config_options().execution.parquet.clone();
-        options.global.pushdown_filters = true;
+        options.global.pushdown_filters = filters_while_decoding(plan, projection);
         // Trace-id filters were asked, and cached, before the scan was planned.
         options.global.bloom_filter_on_read = false;
         options.global.pruning = self.pruning;
@@ -83,6 +103,7 @@ impl SpansTable {
         let source = ParquetSource::new(logical_schema())
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
+        let report = &plan.report;
         for (name, count) in [
             ("files_considered", report.considered),
             ("files_pruned_by_hour", report.by_hour),
@@ -95,6 +116,37 @@ impl SpansTable {
                 .add(count);
         }
         Ok(source)
+    }
+
+    /// The files for the scan, each with the rows its trace ids can lie in, and its row count.
+    async fn partitioned_files(
+        &self,
+        state: &dyn Session,
+        files: &[PlannedFile],
+        schema: &SchemaRef,
+    ) -> Result<Vec<(u64, PartitionedFile)>> {
+        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let objects = self.log.store().objects();
+        futures::stream::iter(files.to_vec())
+            .map(|planned| {
+                let (objects, cache) = (Arc::clone(&objects), Arc::clone(&cache));
+                async move {
+                    let mut file = partitioned_file(&planned.file, schema)?;
+                    if !planned.trace_ids.is_empty() {
+                        let metadata = DFParquetMetadata::new(objects.as_ref(), &file.object_meta)
+                            .with_file_metadata_cache(Some(cache))
+                            .fetch_metadata()
+                            .await?;
+                        if let Some(ranges) = row_ranges(&metadata, &planned.trace_ids) {
+                            file = file.with_extension(ranges);
+                        }
+                    }
+                    Ok((planned.file.row_count, file))
+                }
+            })
+            .buffered(METADATA_READS)
+            .try_collect()
+            .await
     }
 }
 
@@ -124,10 +176,11 @@ impl TableProvider for SpansTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.plan_files(filters).await?;
-        let source = self.source(state, &plan.report)?;
+        let source = self.source(state, &plan, projection)?;
         let schema = logical_schema();
         let statistics = table_statistics(&plan.files, &schema);
-        let groups = file_groups(&plan.files, state.config().target_partitions(), &schema)?;
+        let files = self.partitioned_files(state, &plan.files, &schema).await?;
+        let groups = file_groups(files, state.config().target_partitions());
         let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
@@ -140,24 +193,31 @@ impl TableProvider for SpansTable {
 }
 
 /// Files dealt out to `target` groups of about equal rows, each keeping the order of `files`.
-fn file_groups(
-    files: &[Arc<LakeFile>],
-    target: usize,
-    schema: &SchemaRef,
-) -> Result<Vec<FileGroup>> {
+fn file_groups(files: Vec<(u64, PartitionedFile)>, target: usize) -> Vec<FileGroup> {
     let count = target.clamp(1, files.len().max(1));
     let mut groups = vec![(0u64, Vec::new()); count];
-    for file in files {
+    for (row_count, file) in files {
         // The group with the fewest rows so far takes the next file.
         if let Some((rows, group)) = groups.iter_mut().min_by_key(|(rows, _)| *rows) {
-            *rows += file.row_count.max(1);
-            group.push(partitioned_file(file, schema)?);
+            *rows += row_count.max(1);
+            group.push(file);
         }
     }
-    Ok(groups
-        .into_iter()
-        .map(|(_, files)| FileGroup::new(files))
-        .collect())
+    let files = groups.into_iter().map(|(_, files)| files);
+    files.map(FileGroup::new).collect()
+}
+
+/// Whether a filter is better evaluated while decoding, so that what it rules out is not
+/// decoded: where few rows are left, or where what else is read is large. Small columns are
+/// decoded faster than they are skipped row by row.
+fn filters_while_decoding(plan: &FilePlan, projection: Option<&Vec<usize>>) -> bool {
+    let by_id = plan
+        .files
+        .iter()
+        .any(|planned| !planned.trace_ids.is_empty());
+    let schema = logical_schema();
+    let large = |index: &usize| LARGE_COLUMNS.contains(&schema.field(*index).name().as_str());
+    by_id || projection.is_none_or(|columns| columns.iter().any(large))
 }
 
 fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFile> {
@@ -184,11 +244,12 @@ fn file_statistics(file: &LakeFile, schema: &SchemaRef) -> Statistics {
     )
 }
 
-fn table_statistics(files: &[Arc<LakeFile>], schema: &SchemaRef) -> Statistics {
-    let rows: u64 = files.iter().map(|file| file.row_count).sum();
-    let bytes: u64 = files.iter().map(|file| file.size).sum();
-    let first = files.iter().map(|file| file.min_start_nano).min();
-    let last = files.iter().map(|file| file.max_start_nano).max();
+fn table_statistics(files: &[PlannedFile], schema: &SchemaRef) -> Statistics {
+    let files = files.iter().map(|planned| &planned.file);
+    let rows: u64 = files.clone().map(|file| file.row_count).sum();
+    let bytes: u64 = files.clone().map(|file| file.size).sum();
+    let first = files.clone().map(|file| file.min_start_nano).min();
+    let last = files.map(|file| file.max_start_nano).max();
     let rows = usize::try_from(rows).unwrap_or(usize::MAX);
     statistics(rows, bytes, first.zip(last), schema)
 }

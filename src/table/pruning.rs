@@ -20,9 +20,27 @@ const FILTER_READS: usize = 16;
 #[derive(Debug, Default, Clone)]
 pub(super) struct FilePlan {
     /// The files to read.
-    pub files: Vec<Arc<LakeFile>>,
+    pub files: Vec<PlannedFile>,
     /// What each step removed.
     pub report: PruningReport,
+}
+
+/// A file to read.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedFile {
+    /// The file.
+    pub file: Arc<LakeFile>,
+    /// Those of the trace ids asked for that it may hold, in order; empty where any will do.
+    pub trace_ids: Vec<TraceId>,
+}
+
+impl PlannedFile {
+    fn of_any_trace(file: &Arc<LakeFile>) -> Self {
+        Self {
+            file: Arc::clone(file),
+            trace_ids: Vec::new(),
+        }
+    }
 }
 
 /// How many files each step of pruning removed.
@@ -61,7 +79,7 @@ pub(super) fn choose_files(snapshot: &Snapshot, predicate: &SpanPredicate) -> Fi
             {
                 plan.report.by_statistics += 1;
             } else {
-                plan.files.push(Arc::clone(file));
+                plan.files.push(PlannedFile::of_any_trace(file));
             }
         }
     }
@@ -72,7 +90,7 @@ pub(super) fn choose_files(snapshot: &Snapshot, predicate: &SpanPredicate) -> Fi
 /// Every file: what a query reads with pruning off.
 pub(super) fn all_files(snapshot: &Snapshot) -> FilePlan {
     FilePlan {
-        files: snapshot.files().cloned().collect(),
+        files: snapshot.files().map(PlannedFile::of_any_trace).collect(),
         report: PruningReport {
             considered: snapshot.file_count(),
             ..PruningReport::default()
@@ -94,11 +112,13 @@ impl FilePlan {
         let considered = self.files.len();
         let ids: Vec<TraceId> = ids.iter().copied().collect();
         let kept = futures::stream::iter(std::mem::take(&mut self.files))
-            .map(|file| {
+            .map(|planned| {
                 let ids = &ids;
                 async move {
-                    let may_contain = filters.may_contain(store, &file, ids).await?;
-                    Ok::<_, crate::Error>(may_contain.then_some(file))
+                    let file = planned.file;
+                    let trace_ids = filters.matching(store, &file, ids).await?;
+                    let planned = PlannedFile { file, trace_ids };
+                    Ok::<_, crate::Error>((!planned.trace_ids.is_empty()).then_some(planned))
                 }
             })
             .buffered(FILTER_READS)
