@@ -211,7 +211,7 @@ async fn filters_are_evaluated_in_the_scan() {
     ] {
         let plan = plan_of(
             &lakes.compacted,
-            &format!("SELECT name FROM spans WHERE {filter}"),
+            &format!("SELECT attributes FROM spans WHERE {filter}"),
         )
         .await;
         assert!(scan(&plan).contains(&predicate), "{predicate} in\n{plan}");
@@ -220,6 +220,18 @@ async fn filters_are_evaluated_in_the_scan() {
             "{filter} is above the scan\n{plan}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_columns_are_decoded_first_and_filtered_after() {
+    let lakes = Lakes::make().await;
+    let sql = "SELECT duration_nano FROM spans WHERE kind = 'SERVER'";
+    let plan = plan_of(&lakes.compacted, sql).await;
+    assert!(plan.contains("FilterExec"), "{plan}");
+    assert!(
+        scan(&plan).contains("predicate=kind@6 = SERVER"),
+        "it still prunes\n{plan}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
