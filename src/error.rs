@@ -219,6 +219,10 @@ impl From<datafusion::error::DataFusionError> for Error {
                 };
                 Self::new(kind_of(&error), message)
             }
+            Df::ResourcesExhausted(what) => {
+                let hint = "raise the memory limit, or ask for less at once";
+                Self::new(ErrorKind::ResourcesExhausted, format!("{what}; {hint}"))
+            }
             other => Self::new(kind_of(&other), other.strip_backtrace()),
         }
     }

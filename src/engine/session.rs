@@ -35,9 +35,6 @@ use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
 /// How long a known snapshot is used before the log is asked for a newer one.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
 
-/// Values of an IN list up to which page statistics are asked.
-const MAX_IN_LIST_SIZE: usize = 1000;
-
 /// The names of the lake's own tables and views.
 const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"];
 
@@ -213,7 +210,6 @@ fn session_config(lake: &Lake) -> SessionConfig {
     options.sql_parser.dialect = Dialect::PostgreSQL;
     // The table decides, query by query, whether filters are evaluated while decoding.
     options.execution.parquet.pushdown_filters = false;
-    options.execution.parquet.max_in_list_size = MAX_IN_LIST_SIZE;
     config
 }
 
