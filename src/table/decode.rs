@@ -7,10 +7,10 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, StringViewArray, StringViewBuilder,
-    StructArray,
+    StructArray, UInt32Array,
 };
 use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
-use arrow::compute::cast;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int8Type};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::config::ConfigOptions;
@@ -180,17 +180,18 @@ fn hex_array_in_blocks(ids: &FixedSizeBinaryArray) -> StringViewArray {
     builder.finish()
 }
 
-/// Small numbers as names; every name fits into its view, so no buffer is needed.
+/// Small numbers as names: views are gathered from an array of all names, which copies no text.
 fn names(stored: &ArrayRef, names: &[&str]) -> Result<ArrayRef> {
     let Some(numbers) = stored.as_primitive_opt::<Int8Type>() else {
         return exec_err!("an enum column is stored as {}", stored.data_type());
     };
-    let mut builder = StringViewBuilder::with_capacity(numbers.len());
-    for number in numbers {
-        let name = |number: i8| names.get(usize::try_from(number).unwrap_or(0));
-        builder.append_option(number.map(|number| name(number).unwrap_or(&names[0])));
-    }
-    Ok(Arc::new(builder.finish()))
+    let known = 0..names.len();
+    let indices: UInt32Array = numbers.unary(|number| match usize::try_from(number) {
+        Ok(index) if known.contains(&index) => u32::from(number.unsigned_abs()),
+        _ => 0,
+    });
+    let names = StringViewArray::from_iter_values(names);
+    Ok(take(&names, &indices, None)?)
 }
 
 /// A list of stored structs as a list of logical ones, field by field in the stored order.
