@@ -51,7 +51,8 @@
 //! 3. DataFusion optimizes and pushes filters to the scan of [`table::SpansTable`].
 //! 4. The scan takes what filters say of trace ids and time and rules files out: by hour, by
 //!    bucket of the trace id, by statistics, by the file's trace-id filter
-//!    ([`storage::TraceFilters`]). The counts show in `EXPLAIN ANALYZE`.
+//!    ([`storage::TraceFilters`]); of the files left, the page index of their ids says which
+//!    rows can belong to the traces asked for. The counts show in `EXPLAIN ANALYZE`.
 //! 5. DataFusion's own Parquet scan reads what is left. For each file an adapter maps logical
 //!    columns to stored ones and comparisons of ids and times to comparisons of bytes, so that
 //!    page statistics skip within the file, and filters are evaluated while decoding.
