@@ -80,6 +80,9 @@ pub struct QueryConfig {
     pub pruning: bool,
     /// Memory for file footers, page indexes and trace-id filters, in bytes.
     pub metadata_cache_bytes: usize,
+    /// Spans among which a search looks for the newest traces first; where too few are found it
+    /// goes on with several times as many.
+    pub search_window_spans: u64,
 }
 
 impl Default for QueryConfig {
@@ -90,6 +93,7 @@ impl Default for QueryConfig {
             threads: None,
             pruning: true,
             metadata_cache_bytes: 512 << 20,
+            search_window_spans: 500_000,
         }
     }
 }

@@ -8,12 +8,18 @@ mod explain;
 mod ingest;
 mod maintenance;
 mod info;
+mod search;
+mod search_plan;
+mod search_window;
+mod search_summary;
 
 pub use explain::ExplainReport;
 pub use info::LakeInfo;
 pub use ingest::{IngestProgress, IngestReport, Source, SourceKind};
 pub use lake::{AppendOutcome, Lake};
 pub use maintenance::{CompactionReport, CompactionStep, ExpiryReport};
+pub use search::{SearchHit, SearchPage};
+pub use search_summary::TraceSummary;
 pub use session::{QueryStream, Session, Statement};
 
 pub use crate::storage::{ColumnSize, ColumnSizes, VacuumOutcome};

@@ -29,7 +29,7 @@ use futures::{Stream, TryStreamExt};
 use super::aliases::resolve_aliases;
 use super::{Lake, views};
 use crate::error::{Error, Result};
-use crate::functions::{self, AttributeComparison, AttributeSyntax};
+use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
 use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
 
 /// How long a known snapshot is used before the log is asked for a newer one.
@@ -158,8 +158,13 @@ impl Session {
         &self.context
     }
 
+    /// The lake behind it.
+    pub(super) fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
     /// Asks the log for a newer snapshot, at most once in a while.
-    async fn refresh(&self) -> Result<()> {
+    pub(super) async fn refresh(&self) -> Result<()> {
         {
             let mut refreshed = self
                 .refreshed
@@ -225,6 +230,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     // Before types are coerced: afterwards a comparison with a number is one of texts.
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(IdLiterals),
+        Arc::new(SemconvKeys::default()),
         Arc::new(AttributeComparison::default()),
     ];
     rules.extend(Analyzer::new().rules);

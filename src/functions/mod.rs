@@ -7,6 +7,8 @@ pub mod scalar;
 
 mod attribute_comparison;
 mod attribute_syntax;
+mod semconv_keys;
 
 pub use attribute_comparison::AttributeComparison;
 pub use attribute_syntax::AttributeSyntax;
+pub use semconv_keys::SemconvKeys;

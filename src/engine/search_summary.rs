@@ -1,0 +1,232 @@
+//! Whole traces in a few figures, made from all their spans in any order.
+//!
+//! Read [`TraceSummary`]; [`TraceSummaries`] collects them from batches of spans.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+
+use crate::error::{Error, Result};
+use crate::span::{SpanId, StatusCode, TraceId};
+
+/// A trace in a few figures: what relation `traces` has a row of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSummary {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The service of its root: the earliest span without a parent; where there is none the
+    /// earliest one whose parent is missing; where there is none either, the earliest span.
+    pub root_service_name: Option<String>,
+    /// The name of that span.
+    pub root_name: String,
+    /// The earliest start, in nanoseconds since the epoch.
+    pub start_nano: i64,
+    /// The latest end; of a span that did not end, or ended before it began, its start.
+    pub end_nano: i64,
+    /// Spans, exact copies counted once.
+    pub span_count: u64,
+    /// Distinct services.
+    pub service_count: u64,
+    /// Spans with status `ERROR`.
+    pub error_count: u64,
+    /// Whether some span has no parent.
+    pub has_root: bool,
+    /// Spans whose parent is not in the trace.
+    pub orphan_count: u64,
+    /// When the first of its spans was committed, in microseconds since the epoch.
+    pub first_ingested_micros: Option<i64>,
+    /// When the last of its spans was committed.
+    pub last_ingested_micros: Option<i64>,
+}
+
+impl TraceSummary {
+    /// The latest end after the earliest start, in nanoseconds.
+    pub fn duration_nano(&self) -> i64 {
+        self.end_nano.saturating_sub(self.start_nano)
+    }
+}
+
+/// The spans of a trace that matched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct MatchedSpans {
+    /// All of them, exact copies counted once.
+    pub(super) count: u64,
+    /// The first of them in the order of start and id, each once.
+    pub(super) ids: Vec<SpanId>,
+}
+
+/// What a summary needs of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct SpanRow {
+    // In this order exact copies lie side by side, and the earliest span is first.
+    start_nano: i64,
+    span_id: [u8; 8],
+    kind: u32,
+    duration_nano: Option<i64>,
+    name: u32,
+    service: u32,
+    parent: Option<[u8; 8]>,
+    has_error: bool,
+    matches: bool,
+    ingested_micros: Option<i64>,
+}
+
+impl SpanRow {
+    /// What compaction tells exact copies by, within one trace.
+    fn identity(&self) -> (i64, [u8; 8], u32, Option<i64>, u32) {
+        let Self {
+            start_nano,
+            span_id,
+            kind,
+            duration_nano,
+            name,
+            ..
+        } = *self;
+        (start_nano, span_id, kind, duration_nano, name)
+    }
+}
+
+/// Collects the spans of traces.
+#[derive(Debug)]
+pub(super) struct TraceSummaries {
+    traces: HashMap<TraceId, Vec<SpanRow>>,
+    texts: Texts,
+    reservation: MemoryReservation,
+}
+
+/// Texts by number; 0 is NULL.
+#[derive(Debug, Default)]
+struct Texts {
+    numbers: HashMap<String, u32>,
+    texts: Vec<String>,
+}
+
+impl Texts {
+    fn number(&mut self, texts: &StringViewArray, row: usize) -> u32 {
+        if texts.is_null(row) {
+            return 0;
+        }
+        let text = texts.value(row);
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        self.texts.push(text.to_string());
+        let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(text.to_string(), number);
+        number
+    }
+
+    fn text(&self, number: u32) -> Option<&str> {
+        let index = (number as usize).checked_sub(1)?;
+        self.texts.get(index).map(String::as_str)
+    }
+}
+
+impl TraceSummaries {
+    /// None so far; what is collected counts against the memory of `pool`.
+    pub(super) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
+        Self {
+            traces: HashMap::new(),
+            texts: Texts::default(),
+            reservation: MemoryConsumer::new("trace summaries").register(pool),
+        }
+    }
+
+    /// Adds spans: the columns of [`super::search_plan::SUMMARY_COLUMNS`], then whether each
+    /// matches.
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.reservation
+            .try_grow(batch.num_rows() * size_of::<SpanRow>())
+            .map_err(Error::from)?;
+        let text = |index: usize| batch.column(index).as_string_view();
+        let (trace_ids, span_ids, parents) = (text(0), text(1), text(2));
+        let (services, names, kinds, codes) = (text(3), text(4), text(5), text(8));
+        let starts = batch.column(6).as_primitive::<TimestampNanosecondType>();
+        let durations = batch.column(7).as_primitive::<Int64Type>();
+        let ingested = batch.column(9).as_primitive::<TimestampMicrosecondType>();
+        let matches = batch.column(10).as_boolean();
+        for row in 0..batch.num_rows() {
+            let trace_id = TraceId::parse(trace_ids.value(row))?;
+            let span = SpanRow {
+                start_nano: starts.value(row),
+                span_id: span_id_bytes(span_ids.value(row))?,
+                kind: self.texts.number(kinds, row),
+                duration_nano: durations.is_valid(row).then(|| durations.value(row)),
+                name: self.texts.number(names, row),
+                service: self.texts.number(services, row),
+                parent: match parents.is_valid(row) {
+                    true => Some(span_id_bytes(parents.value(row))?),
+                    false => None,
+                },
+                has_error: codes.value(row) == StatusCode::Error.name(),
+                matches: matches.is_valid(row) && matches.value(row),
+                ingested_micros: ingested.is_valid(row).then(|| ingested.value(row)),
+            };
+            self.traces.entry(trace_id).or_default().push(span);
+        }
+        Ok(())
+    }
+
+    /// The summary of a trace and its first `max_ids` matching spans; `None` where no span of
+    /// it was added.
+    pub(super) fn take(
+        &mut self,
+        trace_id: TraceId,
+        max_ids: usize,
+    ) -> Option<(TraceSummary, MatchedSpans)> {
+        let mut rows = self.traces.remove(&trace_id)?;
+        let first_ingested_micros = rows.iter().filter_map(|row| row.ingested_micros).min();
+        let last_ingested_micros = rows.iter().filter_map(|row| row.ingested_micros).max();
+        rows.sort_unstable();
+        rows.dedup_by_key(|row| row.identity());
+        let ids: HashSet<[u8; 8]> = rows.iter().map(|row| row.span_id).collect();
+        let is_orphan = |row: &SpanRow| row.parent.is_some_and(|parent| !ids.contains(&parent));
+        let root = rows.iter().find(|row| row.parent.is_none());
+        let has_root = root.is_some();
+        let root = root.or_else(|| rows.iter().find(|row| is_orphan(row)));
+        let root = *root.or(rows.first())?;
+        let services: HashSet<u32> = rows.iter().map(|row| row.service).collect();
+        let end = |row: &SpanRow| {
+            let duration = row.duration_nano.unwrap_or(0).max(0);
+            row.start_nano.saturating_add(duration)
+        };
+        let summary = TraceSummary {
+            trace_id,
+            root_service_name: self.texts.text(root.service).map(str::to_string),
+            root_name: self.texts.text(root.name).unwrap_or_default().to_string(),
+            start_nano: rows.first()?.start_nano,
+            end_nano: rows.iter().map(end).max()?,
+            span_count: rows.len() as u64,
+            service_count: services.iter().filter(|service| **service != 0).count() as u64,
+            error_count: rows.iter().filter(|row| row.has_error).count() as u64,
+            has_root,
+            orphan_count: rows.iter().filter(|row| is_orphan(row)).count() as u64,
+            first_ingested_micros,
+            last_ingested_micros,
+        };
+        Some((summary, matched_spans(&rows, max_ids)))
+    }
+}
+
+/// The matching ones of sorted spans.
+fn matched_spans(rows: &[SpanRow], max_ids: usize) -> MatchedSpans {
+    let mut matched = MatchedSpans::default();
+    let mut seen = BTreeSet::new();
+    for row in rows.iter().filter(|row| row.matches) {
+        matched.count += 1;
+        if matched.ids.len() < max_ids
+            && seen.insert(row.span_id)
+            && let Some(id) = SpanId::from_bytes(row.span_id)
+        {
+            matched.ids.push(id);
+        }
+    }
+    matched
+}
+
+fn span_id_bytes(text: &str) -> Result<[u8; 8]> {
+    Ok(*SpanId::parse(text)?.as_bytes())
+}
