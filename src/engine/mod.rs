@@ -18,8 +18,6 @@ pub use info::LakeInfo;
 pub use ingest::{IngestProgress, IngestReport, Source, SourceKind};
 pub use lake::{AppendOutcome, Lake};
 pub use maintenance::{CompactionReport, CompactionStep, ExpiryReport};
-pub use search::{SearchHit, SearchPage};
-pub use search_summary::TraceSummary;
 pub use session::{QueryStream, Session, Statement};
 
 pub use crate::storage::{ColumnSize, ColumnSizes, VacuumOutcome};

@@ -1,6 +1,6 @@
 //! Searching for traces.
 //!
-//! Read [`SearchPage`] and [`Session::search`]. A search first finds traces and their place in
+//! Read [`Session::search`]. A search first finds traces and their place in
 //! the order from their matching spans, then reads the whole traces of the page. The newest are
 //! looked for in windows of hours, newest first, that grow until the page is full.
 
@@ -17,40 +17,13 @@ use datafusion::physical_plan::execute_stream;
 use futures::{Stream, TryStreamExt};
 
 use super::search_plan::{SearchPlan, Slice};
-use super::search_summary::{TraceSummaries, TraceSummary};
+use super::search_summary::TraceSummaries;
 use super::search_window::windows;
 use super::{Lake, Session};
 use crate::error::Result;
-use crate::search::{Cursor, PageStart, SearchOrder, TraceQuery};
-use crate::span::{SpanId, TraceId};
+use crate::search::{Cursor, PageStart, SearchHit, SearchOrder, SearchPage, TraceQuery};
+use crate::span::TraceId;
 use crate::storage::Snapshot;
-
-/// One page of a search.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SearchPage {
-    /// The traces found, in the order asked for.
-    pub hits: Vec<SearchHit>,
-    /// The cursor of the next page; `None` where this is the last.
-    pub next_cursor: Option<String>,
-    /// All traces found, on whatever page, where that was asked for.
-    pub total: Option<u64>,
-}
-
-/// A trace that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SearchHit {
-    /// The whole trace in a few figures.
-    pub trace: TraceSummary,
-    /// Its matching spans, exact copies counted once.
-    pub matched_span_count: u64,
-    /// The ids of the first of them, in the order of start and id.
-    pub matched_span_ids: Vec<SpanId>,
-    /// What the order compares, in nanoseconds: the start of the latest matching span, or the
-    /// duration of the longest one (`i64::MIN` where none has a duration).
-    pub key_nano: i64,
-    /// The place behind this trace, for [`TraceQuery::cursor`].
-    pub cursor: String,
-}
 
 impl Lake {
     /// One page of traces, as [`Session::search`] answers it.
@@ -352,12 +325,13 @@ impl<'a> Search<'a> {
             summaries.add(&batch)?;
         }
         let hits = found.iter().filter_map(|trace| {
-            let (summary, matched) = summaries.take(trace.trace_id, self.query.max_span_ids)?;
+            let (overview, matched) = summaries.take(trace.trace_id, self.query.max_span_ids)?;
             Some(SearchHit {
-                trace: summary,
+                trace: overview,
                 matched_span_count: matched.count,
                 matched_span_ids: matched.ids,
-                key_nano: trace.key,
+                last_match_nano: matched.last_start_nano,
+                longest_match_nano: matched.longest_nano,
                 cursor: self.cursor_behind(trace),
             })
         });

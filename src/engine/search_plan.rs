@@ -350,11 +350,9 @@ fn one_of(value: &Expr, values: &[AttributeValue]) -> Expr {
 }
 
 fn literal(value: &AttributeValue) -> Expr {
-    match value {
-        AttributeValue::Bool(value) => lit(*value),
-        AttributeValue::Int(value) => lit(*value),
-        AttributeValue::Double(value) => lit(*value),
-        AttributeValue::Text(value) => lit(value.as_str()),
+    match value.as_number() {
+        Some(number) => lit(number),
+        None => lit(value.to_text()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whole traces in a few figures, made from all their spans in any order.
 //!
-//! Read [`TraceSummary`]; [`TraceSummaries`] collects them from batches of spans.
+//! Read [`TraceSummaries`].
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,44 +10,8 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType, TimestampNanosecondT
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 
 use crate::error::{Error, Result};
+use crate::search::TraceOverview;
 use crate::span::{SpanId, StatusCode, TraceId};
-
-/// A trace in a few figures: what relation `traces` has a row of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TraceSummary {
-    /// The trace.
-    pub trace_id: TraceId,
-    /// The service of its root: the earliest span without a parent; where there is none the
-    /// earliest one whose parent is missing; where there is none either, the earliest span.
-    pub root_service_name: Option<String>,
-    /// The name of that span.
-    pub root_name: String,
-    /// The earliest start, in nanoseconds since the epoch.
-    pub start_nano: i64,
-    /// The latest end; of a span that did not end, or ended before it began, its start.
-    pub end_nano: i64,
-    /// Spans, exact copies counted once.
-    pub span_count: u64,
-    /// Distinct services.
-    pub service_count: u64,
-    /// Spans with status `ERROR`.
-    pub error_count: u64,
-    /// Whether some span has no parent.
-    pub has_root: bool,
-    /// Spans whose parent is not in the trace.
-    pub orphan_count: u64,
-    /// When the first of its spans was committed, in microseconds since the epoch.
-    pub first_ingested_micros: Option<i64>,
-    /// When the last of its spans was committed.
-    pub last_ingested_micros: Option<i64>,
-}
-
-impl TraceSummary {
-    /// The latest end after the earliest start, in nanoseconds.
-    pub fn duration_nano(&self) -> i64 {
-        self.end_nano.saturating_sub(self.start_nano)
-    }
-}
 
 /// The spans of a trace that matched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,6 +20,10 @@ pub(super) struct MatchedSpans {
     pub(super) count: u64,
     /// The first of them in the order of start and id, each once.
     pub(super) ids: Vec<SpanId>,
+    /// The latest start.
+    pub(super) last_start_nano: i64,
+    /// The longest duration.
+    pub(super) longest_nano: Option<i64>,
 }
 
 /// What a summary needs of a span.
@@ -119,9 +87,9 @@ impl Texts {
         number
     }
 
-    fn text(&self, number: u32) -> Option<&str> {
+    fn text(&self, number: u32) -> Option<String> {
         let index = (number as usize).checked_sub(1)?;
-        self.texts.get(index).map(String::as_str)
+        self.texts.get(index).cloned()
     }
 }
 
@@ -176,7 +144,7 @@ impl TraceSummaries {
         &mut self,
         trace_id: TraceId,
         max_ids: usize,
-    ) -> Option<(TraceSummary, MatchedSpans)> {
+    ) -> Option<(TraceOverview, MatchedSpans)> {
         let mut rows = self.traces.remove(&trace_id)?;
         let first_ingested_micros = rows.iter().filter_map(|row| row.ingested_micros).min();
         let last_ingested_micros = rows.iter().filter_map(|row| row.ingested_micros).max();
@@ -185,29 +153,26 @@ impl TraceSummaries {
         let ids: HashSet<[u8; 8]> = rows.iter().map(|row| row.span_id).collect();
         let is_orphan = |row: &SpanRow| row.parent.is_some_and(|parent| !ids.contains(&parent));
         let root = rows.iter().find(|row| row.parent.is_none());
-        let has_root = root.is_some();
-        let root = root.or_else(|| rows.iter().find(|row| is_orphan(row)));
-        let root = *root.or(rows.first())?;
         let services: HashSet<u32> = rows.iter().map(|row| row.service).collect();
         let end = |row: &SpanRow| {
             let duration = row.duration_nano.unwrap_or(0).max(0);
             row.start_nano.saturating_add(duration)
         };
-        let summary = TraceSummary {
+        let overview = TraceOverview {
             trace_id,
-            root_service_name: self.texts.text(root.service).map(str::to_string),
-            root_name: self.texts.text(root.name).unwrap_or_default().to_string(),
+            root_service: root.and_then(|root| self.texts.text(root.service)),
+            root_name: root.and_then(|root| self.texts.text(root.name)),
             start_nano: rows.first()?.start_nano,
             end_nano: rows.iter().map(end).max()?,
             span_count: rows.len() as u64,
             service_count: services.iter().filter(|service| **service != 0).count() as u64,
             error_count: rows.iter().filter(|row| row.has_error).count() as u64,
-            has_root,
+            has_root: root.is_some(),
             orphan_count: rows.iter().filter(|row| is_orphan(row)).count() as u64,
             first_ingested_micros,
             last_ingested_micros,
         };
-        Some((summary, matched_spans(&rows, max_ids)))
+        Some((overview, matched_spans(&rows, max_ids)))
     }
 }
 
@@ -217,6 +182,9 @@ fn matched_spans(rows: &[SpanRow], max_ids: usize) -> MatchedSpans {
     let mut seen = BTreeSet::new();
     for row in rows.iter().filter(|row| row.matches) {
         matched.count += 1;
+        // Rows are in the order of their start.
+        matched.last_start_nano = row.start_nano;
+        matched.longest_nano = matched.longest_nano.max(row.duration_nano);
         if matched.ids.len() < max_ids
             && seen.insert(row.span_id)
             && let Some(id) = SpanId::from_bytes(row.span_id)

@@ -3,8 +3,6 @@
 //! Read [`Condition`], then [`AttributeTest`]: [`AttributeTest::admits`] is the definition of what
 //! each test means, whatever evaluates it. As text: `condition_text.rs`.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -293,22 +291,6 @@ impl Condition {
             }
         }
         terms
-    }
-
-    /// The scopes in which attributes are looked for.
-    pub fn scopes(&self) -> BTreeSet<&'static str> {
-        let mut scopes = BTreeSet::new();
-        let mut open = vec![self];
-        while let Some(condition) = open.pop() {
-            match condition {
-                Self::Attribute(attribute) => {
-                    scopes.insert(attribute.scope.name());
-                }
-                Self::And(all) | Self::Or(all) => open.extend(all),
-                Self::Not(inner) => open.push(inner),
-            }
-        }
-        scopes
     }
 
     /// Refuses what is nested too deeply, has too many tests or numbers that are none.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::StringViewBuilder;
+use arrow::array::{Array, StringViewBuilder};
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_STRING;
