@@ -166,8 +166,8 @@ impl Family {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::push_spans;
     use super::super::TraceBuffer;
+    use super::super::testing::push_spans;
     use super::*;
 
     /// The entries as `left=right`, ids for nodes and `-` for none, indented by depth.
