@@ -35,6 +35,7 @@
 //! | [`search`] | what a search for traces asks: conditions, their text, cursors |
 //! | [`storage`] | files: log, layout, writer, trace-id filters, compaction, retention |
 //! | [`table`] | the door to SQL: the `spans` table, pruning, stored columns as logical ones |
+//! | [`exec`] | operators over whole traces, and the relations they answer |
 //! | [`functions`] | what tracelake adds to SQL's functions |
 //! | [`engine`] | the hub: opens a lake, takes spans in, builds the only session |
 //! | [`cli`] | the person: arguments, prompt, output |
@@ -84,6 +85,7 @@ pub mod ingest;
 pub mod search;
 pub mod storage;
 pub mod table;
+pub mod exec;
 pub mod functions;
 pub mod engine;
 pub mod cli;

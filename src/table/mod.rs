@@ -5,12 +5,18 @@ mod provider;
 mod predicate;
 mod pruning;
 mod row_ranges;
+mod trace_ranges;
+mod trace_scan;
 mod adapter;
 mod decode;
 mod stored_literal;
 mod id_literals;
+mod stored_comparisons;
 mod lake_files;
 
 pub use id_literals::IdLiterals;
 pub use lake_files::LakeFilesTable;
 pub use provider::SpansTable;
+pub use stored_comparisons::StoredComparisons;
+pub use trace_ranges::TraceRange;
+pub use trace_scan::{TraceScan, TraceScope, stored_index, trace_id_index, trace_scan_schema};
