@@ -11,7 +11,7 @@ mod info;
 mod search;
 mod search_plan;
 mod search_window;
-mod search_summary;
+mod search_spans;
 
 pub use explain::ExplainReport;
 pub use info::LakeInfo;

@@ -16,8 +16,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::{Stream, TryStreamExt};
 
-use super::search_plan::{SearchPlan, Slice};
-use super::search_summary::TraceSummaries;
+use super::search_plan::{SearchPlan, Slice, TimeWindow};
+use super::search_spans::TraceSpans;
 use super::search_window::windows;
 use super::{Lake, Session};
 use crate::error::Result;
@@ -139,6 +139,21 @@ impl Session {
     }
 }
 
+/// Traces that are looked at beyond those wanted, where a matching span does not yet decide.
+const CANDIDATES: usize = 100;
+
+/// How often candidates are looked at before the whole range is read instead.
+const MOST_ROUNDS: usize = 3;
+
+/// The newest traces as far as they are known.
+struct Newest {
+    cursor: Option<Cursor>,
+    found: Vec<Found>,
+    /// Traces that an earlier window had, found or not: a later one would put them too far back.
+    seen: HashSet<TraceId>,
+    rounds: usize,
+}
+
 /// A trace and what the order compares.
 #[derive(Debug, Clone, Copy)]
 struct Found {
@@ -209,8 +224,10 @@ impl<'a> Search<'a> {
 
     /// The first `fetch` traces behind a cursor.
     async fn behind(&self, cursor: Option<Cursor>, fetch: usize) -> Result<Vec<Found>> {
-        if self.query.order == SearchOrder::Newest && self.plan.is_of_same_span() {
-            return self.newest(cursor, fetch).await;
+        if self.query.order == SearchOrder::Newest
+            && let Some(found) = self.newest(cursor, fetch).await?
+        {
+            return Ok(found);
         }
         self.in_range(cursor, 0, fetch).await
     }
@@ -229,68 +246,103 @@ impl<'a> Search<'a> {
             skip,
             fetch,
         };
-        self.found(&slice).await
+        self.found(&self.plan.traces(&slice)?).await
     }
 
-    /// The newest traces behind a cursor, from one window after another.
-    async fn newest(&self, cursor: Option<Cursor>, fetch: usize) -> Result<Vec<Found>> {
+    /// The newest traces behind a cursor, from one window after another; `None` where reading the
+    /// whole range is likely to cost less.
+    async fn newest(&self, cursor: Option<Cursor>, fetch: usize) -> Result<Option<Vec<Found>>> {
         let mut range = self.plan.range();
         if let Some(cursor) = cursor {
             let end = cursor.key.saturating_add(1);
             range.to_nano = Some(range.to_nano.map_or(end, |to| to.min(end)));
         }
-        let mut found = Vec::new();
-        // Traces that stand further ahead than a window alone would have them.
-        let mut ahead = HashSet::new();
-        for window in windows(self.snapshot, range, self.window_spans) {
-            let mut after = cursor;
-            while found.len() < fetch {
-                let slice = Slice {
-                    window,
-                    after,
-                    skip: 0,
-                    fetch: fetch - found.len(),
-                };
-                let mut some = self.found(&slice).await?;
-                let is_last = some.len() < slice.fetch;
-                after = some.last().map(|last| self.place_of(last));
-                some.retain(|trace| !ahead.contains(&trace.trace_id));
-                if let Some(cursor) = cursor {
-                    let before = self.before(&cursor, &some).await?;
-                    some.retain(|trace| !before.contains(&trace.trace_id));
-                    ahead.extend(before);
-                }
-                ahead.extend(some.iter().map(|trace| trace.trace_id));
-                found.extend(some);
-                if is_last {
-                    break;
-                }
+        let windows = windows(self.snapshot, range, self.window_spans);
+        if windows.len() < 2 {
+            return Ok(None);
+        }
+        let mut newest = Newest {
+            cursor,
+            found: Vec::new(),
+            seen: HashSet::new(),
+            rounds: 0,
+        };
+        for window in windows {
+            if newest.found.len() < fetch && !self.newest_in(window, fetch, &mut newest).await? {
+                return Ok(None);
             }
-            if found.len() >= fetch {
+        }
+        Ok(Some(newest.found))
+    }
+
+    /// Goes on with one window; false where it is better to give up.
+    async fn newest_in(
+        &self,
+        window: TimeWindow,
+        fetch: usize,
+        newest: &mut Newest,
+    ) -> Result<bool> {
+        let mut after = newest.cursor;
+        while newest.found.len() < fetch {
+            let wanted = fetch - newest.found.len();
+            let same_span = self.plan.is_of_same_span();
+            let slice = Slice {
+                window,
+                after,
+                skip: 0,
+                fetch: if same_span {
+                    wanted
+                } else {
+                    wanted + CANDIDATES
+                },
+            };
+            let mut some = self.found(&self.plan.candidates(&slice)?).await?;
+            let is_last = some.len() < slice.fetch;
+            after = some.last().map(|last| self.place_of(last));
+            some.retain(|trace| newest.seen.insert(trace.trace_id));
+            if let Some(cursor) = &newest.cursor {
+                let before = self.ids(&some, |ids| self.plan.before(ids, cursor)).await?;
+                some.retain(|trace| !before.contains(&trace.trace_id));
+            }
+            if !same_span {
+                newest.rounds += 1;
+                let whole = self.ids(&some, |ids| self.plan.fulfilling(ids)).await?;
+                some.retain(|trace| whole.contains(&trace.trace_id));
+            }
+            newest.found.extend(some);
+            newest.found.truncate(fetch);
+            if is_last {
                 break;
             }
-        }
-        Ok(found)
-    }
-
-    /// Which of these traces have a matching span that puts them before the cursor.
-    async fn before(&self, cursor: &Cursor, traces: &[Found]) -> Result<HashSet<TraceId>> {
-        let ids: Vec<TraceId> = traces.iter().map(|trace| trace.trace_id).collect();
-        let mut before = HashSet::new();
-        if ids.is_empty() {
-            return Ok(before);
-        }
-        let mut rows = self.run(&self.plan.before(&ids, cursor)?).await?;
-        while let Some(batch) = rows.try_next().await? {
-            for id in batch.column(0).as_string_view().iter().flatten() {
-                before.insert(TraceId::parse(id)?);
+            if newest.rounds >= MOST_ROUNDS && newest.found.len() < fetch {
+                return Ok(false);
             }
         }
-        Ok(before)
+        Ok(true)
     }
 
-    async fn found(&self, slice: &Slice) -> Result<Vec<Found>> {
-        let mut rows = self.run(&self.plan.traces(slice)?).await?;
+    /// Those of some traces that a plan made for their ids lets through.
+    async fn ids(
+        &self,
+        traces: &[Found],
+        plan: impl FnOnce(&[TraceId]) -> Result<LogicalPlan>,
+    ) -> Result<HashSet<TraceId>> {
+        let ids: Vec<TraceId> = traces.iter().map(|trace| trace.trace_id).collect();
+        let mut through = HashSet::new();
+        if ids.is_empty() {
+            return Ok(through);
+        }
+        let mut rows = self.run(&plan(&ids)?).await?;
+        while let Some(batch) = rows.try_next().await? {
+            for id in batch.column(0).as_string_view().iter().flatten() {
+                through.insert(TraceId::parse(id)?);
+            }
+        }
+        Ok(through)
+    }
+
+    async fn found(&self, plan: &LogicalPlan) -> Result<Vec<Found>> {
+        let mut rows = self.run(plan).await?;
         let mut found = Vec::new();
         while let Some(batch) = rows.try_next().await? {
             let ids = batch.column(0).as_string_view();
@@ -318,14 +370,13 @@ impl<'a> Search<'a> {
             return Ok(Vec::new());
         }
         let ids: Vec<TraceId> = found.iter().map(|trace| trace.trace_id).collect();
-        let mut rows = self.run(&self.plan.spans_of(&ids)?).await?;
-        let runtime = self.state.runtime_env();
-        let mut summaries = TraceSummaries::new(&runtime.memory_pool);
-        while let Some(batch) = rows.try_next().await? {
-            summaries.add(&batch)?;
-        }
+        // Conditions are a filter once more, so that the index serves them here as well.
+        let (whole, matching) = (self.plan.spans_of(&ids)?, self.plan.matching_of(&ids)?);
+        let (mut whole, mut matching) =
+            futures::try_join!(self.spans(&whole), self.spans(&matching))?;
         let hits = found.iter().filter_map(|trace| {
-            let (overview, matched) = summaries.take(trace.trace_id, self.query.max_span_ids)?;
+            let overview = whole.overview(trace.trace_id)?;
+            let matched = matching.matched(trace.trace_id, self.query.max_span_ids);
             Some(SearchHit {
                 trace: overview,
                 matched_span_count: matched.count,
@@ -336,6 +387,15 @@ impl<'a> Search<'a> {
             })
         });
         Ok(hits.collect())
+    }
+
+    async fn spans(&self, plan: &LogicalPlan) -> Result<TraceSpans> {
+        let mut rows = self.run(plan).await?;
+        let mut spans = TraceSpans::new(&self.state.runtime_env().memory_pool);
+        while let Some(batch) = rows.try_next().await? {
+            spans.add(&batch)?;
+        }
+        Ok(spans)
     }
 
     fn place_of(&self, found: &Found) -> Cursor {

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::coalesce;
 
 use crate::error::{Error, Result};
-use crate::functions::scalar::{AttributeFunc, AttributeOutput, ListAttributeFunc, whole_match};
+use crate::functions::scalar::{AnyAttributeFunc, AttributeFunc, AttributeOutput, whole_match};
 use crate::search::{
     AttributeCondition, AttributeScope, AttributeTest, AttributeValue, Condition, Cursor, Matching,
     SearchOrder, SpanName, TraceQuery,
@@ -27,10 +27,7 @@ use crate::span::TraceId;
 /// The column of what an order compares.
 pub(super) const KEY: &str = "key";
 
-/// The column that tells whether a span matches.
-pub(super) const MATCHES: &str = "matches";
-
-/// The columns of a span that the summary of its trace is made from, in their order.
+/// The columns of a span from which its trace is summed up, in their order.
 pub(super) const SUMMARY_COLUMNS: [&str; 10] = [
     "trace_id",
     "span_id",
@@ -98,7 +95,16 @@ impl SearchPlan {
 
     /// Traces with their keys, first ones first.
     pub(super) fn traces(&self, slice: &Slice) -> Result<LogicalPlan> {
-        let mut plan = self.grouped(slice.window)?;
+        self.page_of(self.grouped(slice.window)?, slice)
+    }
+
+    /// Traces with a matching span in the window, and its place, whether or not other conditions
+    /// are fulfilled by other spans of theirs.
+    pub(super) fn candidates(&self, slice: &Slice) -> Result<LogicalPlan> {
+        self.page_of(self.keyed(slice.window, &[])?, slice)
+    }
+
+    fn page_of(&self, mut plan: LogicalPlanBuilder, slice: &Slice) -> Result<LogicalPlan> {
         if let Some(cursor) = slice.after {
             plan = plan.filter(behind(cursor))?;
         }
@@ -117,6 +123,16 @@ impl SearchPlan {
         Ok(plan.aggregate(Vec::<Expr>::new(), vec![count])?.build()?)
     }
 
+    /// Of these traces, those for which every condition is fulfilled by some span.
+    pub(super) fn fulfilling(&self, ids: &[TraceId]) -> Result<LogicalPlan> {
+        let filter = is_one_of(ids).and(self.matching(self.range));
+        let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
+        let plan = plan.filter(filter)?;
+        let plan = plan.aggregate(vec![col("trace_id")], self.flags())?;
+        let plan = plan.filter(self.all_flags())?;
+        Ok(plan.project(vec![col("trace_id")])?.build()?)
+    }
+
     /// Of these traces, those which a matching span puts before or at a place among the newest.
     pub(super) fn before(&self, ids: &[TraceId], place: &Cursor) -> Result<LogicalPlan> {
         let key = time(place.key);
@@ -130,38 +146,64 @@ impl SearchPlan {
         Ok(plan.build()?)
     }
 
-    /// All spans of these traces, and whether each matches.
+    /// All spans of these traces.
     pub(super) fn spans_of(&self, ids: &[TraceId]) -> Result<LogicalPlan> {
-        let matches = Expr::IsTrue(Box::new(self.matching(self.range))).alias(MATCHES);
-        let mut columns: Vec<Expr> = SUMMARY_COLUMNS.into_iter().map(col).collect();
-        columns.push(matches);
-        let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
-        Ok(plan.filter(is_one_of(ids))?.project(columns)?.build()?)
+        self.spans_with(is_one_of(ids))
     }
 
-    /// Found traces and their keys: what the order compares, of the matching spans in a window.
-    /// Keys are greatest values, so a trace only moves forward in the order when spans arrive.
+    /// The matching spans of these traces.
+    pub(super) fn matching_of(&self, ids: &[TraceId]) -> Result<LogicalPlan> {
+        self.spans_with(is_one_of(ids).and(self.matching(self.range)))
+    }
+
+    fn spans_with(&self, filter: Expr) -> Result<LogicalPlan> {
+        let columns: Vec<Expr> = SUMMARY_COLUMNS.into_iter().map(col).collect();
+        let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
+        Ok(plan.filter(filter)?.project(columns)?.build()?)
+    }
+
+    /// The traces found and their keys, of the matching spans in a window.
     fn grouped(&self, window: TimeWindow) -> Result<LogicalPlanBuilder> {
+        if self.same_span {
+            return self.keyed(window, &[]);
+        }
+        let plan = self
+            .keyed(window, &self.flags())?
+            .filter(self.all_flags())?;
+        Ok(plan.project(vec![col("trace_id"), col(KEY)])?)
+    }
+
+    /// Traces with matching spans in a window, what the order compares, and more of those spans.
+    /// Keys are greatest values, so a trace only moves forward in the order when spans arrive.
+    fn keyed(&self, window: TimeWindow, more: &[Expr]) -> Result<LogicalPlanBuilder> {
+        let greatest = match self.order {
+            SearchOrder::Newest => max(col("start_time")),
+            SearchOrder::Slowest => max(col("duration_nano")),
+        };
+        let key = match self.order {
+            SearchOrder::Newest => col("greatest"),
+            // Where no matching span has a duration the trace comes last.
+            SearchOrder::Slowest => coalesce(vec![col("greatest"), lit(i64::MIN)]),
+        };
+        let mut aggregates = vec![greatest.alias("greatest")];
+        aggregates.extend_from_slice(more);
+        let mut columns = vec![col("trace_id"), key.alias(KEY)];
+        columns.extend((0..more.len()).map(|index| col(flag(index))));
         let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
         let plan = plan.filter(self.matching(window))?;
-        let mut aggregates = vec![match self.order {
-            SearchOrder::Newest => max(col("start_time")).alias(KEY),
-            SearchOrder::Slowest => max(col("duration_nano")).alias("longest"),
-        }];
-        if !self.same_span {
-            let flags = self.terms.iter().enumerate();
-            aggregates.extend(flags.map(|(index, term)| bool_or(term.clone()).alias(flag(index))));
-        }
-        let mut plan = plan.aggregate(vec![col("trace_id")], aggregates)?;
-        if !self.same_span {
-            let flags = (0..self.terms.len()).map(|index| col(flag(index)));
-            plan = plan.filter(all_of(flags))?;
-        }
-        let key = match self.order {
-            SearchOrder::Newest => col(KEY),
-            SearchOrder::Slowest => coalesce(vec![col("longest"), lit(i64::MIN)]).alias(KEY),
-        };
-        Ok(plan.project(vec![col("trace_id"), key])?)
+        let plan = plan.aggregate(vec![col("trace_id")], aggregates)?;
+        Ok(plan.project(columns)?)
+    }
+
+    /// For each condition whether some span fulfils it.
+    fn flags(&self) -> Vec<Expr> {
+        let terms = self.terms.iter().enumerate();
+        let flags = terms.map(|(index, term)| bool_or(term.clone()).alias(flag(index)));
+        flags.collect()
+    }
+
+    fn all_flags(&self) -> Expr {
+        all_of((0..self.terms.len()).map(|index| col(flag(index))))
     }
 
     /// Whether a span in the window matches.
@@ -258,12 +300,14 @@ fn terms(query: &TraceQuery) -> Result<Vec<Expr>> {
 /// Makes expressions of conditions on attributes.
 struct Attributes {
     text: Arc<ScalarUDF>,
+    any: Arc<ScalarUDF>,
 }
 
 impl Default for Attributes {
     fn default() -> Self {
         Self {
             text: Arc::new(ScalarUDF::from(AttributeFunc::new(AttributeOutput::Text))),
+            any: Arc::new(ScalarUDF::from(AnyAttributeFunc::default())),
         }
     }
 }
@@ -295,7 +339,7 @@ impl Attributes {
             check_pattern(pattern)?;
         }
         let of_object = |column: &str| self.test(column, key, test);
-        let of_list = |column: &str| ListAttributeFunc::new(key, test.clone()).call(col(column));
+        let of_list = |column: &str| self.any_test(column, key, test);
         Ok(match scope {
             Span => of_object("attributes"),
             Resource => of_object("resource_attributes"),
@@ -308,6 +352,25 @@ impl Attributes {
                 .or(of_list("events"))
                 .or(of_list("links")),
         })
+    }
+
+    /// A test of one key of the elements of a list.
+    fn any_test(&self, column: &str, key: &str, test: &AttributeTest) -> Expr {
+        let (name, values) = match test {
+            AttributeTest::Exists => ("exists", Vec::new()),
+            AttributeTest::Equal(value) => ("=", vec![literal(value)]),
+            AttributeTest::NotEqual(value) => ("!=", vec![literal(value)]),
+            AttributeTest::Less(number) => ("<", vec![lit(*number)]),
+            AttributeTest::LessOrEqual(number) => ("<=", vec![lit(*number)]),
+            AttributeTest::Greater(number) => (">", vec![lit(*number)]),
+            AttributeTest::GreaterOrEqual(number) => (">=", vec![lit(*number)]),
+            AttributeTest::In(values) => ("in", values.iter().map(literal).collect()),
+            AttributeTest::Prefix(prefix) => ("^=", vec![lit(prefix.as_str())]),
+            AttributeTest::Matches(pattern) => ("=~", vec![lit(pattern.as_str())]),
+        };
+        let mut arguments = vec![col(column), lit(key), lit(name)];
+        arguments.extend(values);
+        self.any.call(arguments)
     }
 
     /// A test of one key of a column of JSON objects.

@@ -1,8 +1,8 @@
 //! Functions of one row.
 
+mod any_attribute;
 mod attribute;
 mod json_lookup;
-mod list_attribute;
 mod renamed_keys;
 mod semconv;
 
@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::ScalarUDF;
 
+pub use any_attribute::{ANY_ATTRIBUTE, AnyAttributeFunc, whole_match};
 pub use attribute::{AttributeFunc, AttributeOutput};
-pub use list_attribute::{ListAttributeFunc, whole_match};
 pub use renamed_keys::keys_meaning;
 pub use semconv::{SEMCONV, SemconvFunc};
 
@@ -19,6 +19,9 @@ pub use semconv::{SEMCONV, SemconvFunc};
 pub fn all() -> Vec<Arc<ScalarUDF>> {
     let attribute = AttributeOutput::ALL.into_iter();
     let attribute = attribute.map(|output| ScalarUDF::from(AttributeFunc::new(output)));
-    let semconv = ScalarUDF::from(SemconvFunc::default());
-    attribute.chain([semconv]).map(Arc::new).collect()
+    let others = [
+        ScalarUDF::from(AnyAttributeFunc::default()),
+        ScalarUDF::from(SemconvFunc::default()),
+    ];
+    attribute.chain(others).map(Arc::new).collect()
 }

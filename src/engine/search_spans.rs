@@ -1,8 +1,8 @@
-//! Whole traces in a few figures, made from all their spans in any order.
+//! Spans of traces, in any order, as what is told of each trace.
 //!
-//! Read [`TraceSummaries`].
+//! Read [`TraceSpans`].
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
@@ -14,7 +14,7 @@ use crate::search::TraceOverview;
 use crate::span::{SpanId, StatusCode, TraceId};
 
 /// The spans of a trace that matched.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct MatchedSpans {
     /// All of them, exact copies counted once.
     pub(super) count: u64,
@@ -38,7 +38,6 @@ struct SpanRow {
     service: u32,
     parent: Option<[u8; 8]>,
     has_error: bool,
-    matches: bool,
     ingested_micros: Option<i64>,
 }
 
@@ -59,7 +58,7 @@ impl SpanRow {
 
 /// Collects the spans of traces.
 #[derive(Debug)]
-pub(super) struct TraceSummaries {
+pub(super) struct TraceSpans {
     traces: HashMap<TraceId, Vec<SpanRow>>,
     texts: Texts,
     reservation: MemoryReservation,
@@ -93,18 +92,17 @@ impl Texts {
     }
 }
 
-impl TraceSummaries {
+impl TraceSpans {
     /// None so far; what is collected counts against the memory of `pool`.
     pub(super) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
         Self {
             traces: HashMap::new(),
             texts: Texts::default(),
-            reservation: MemoryConsumer::new("trace summaries").register(pool),
+            reservation: MemoryConsumer::new("traces found").register(pool),
         }
     }
 
-    /// Adds spans: the columns of [`super::search_plan::SUMMARY_COLUMNS`], then whether each
-    /// matches.
+    /// Adds spans: the columns of [`super::search_plan::SUMMARY_COLUMNS`].
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         self.reservation
             .try_grow(batch.num_rows() * size_of::<SpanRow>())
@@ -115,7 +113,6 @@ impl TraceSummaries {
         let starts = batch.column(6).as_primitive::<TimestampNanosecondType>();
         let durations = batch.column(7).as_primitive::<Int64Type>();
         let ingested = batch.column(9).as_primitive::<TimestampMicrosecondType>();
-        let matches = batch.column(10).as_boolean();
         for row in 0..batch.num_rows() {
             let trace_id = TraceId::parse(trace_ids.value(row))?;
             let span = SpanRow {
@@ -130,7 +127,6 @@ impl TraceSummaries {
                     false => None,
                 },
                 has_error: codes.value(row) == StatusCode::Error.name(),
-                matches: matches.is_valid(row) && matches.value(row),
                 ingested_micros: ingested.is_valid(row).then(|| ingested.value(row)),
             };
             self.traces.entry(trace_id).or_default().push(span);
@@ -138,27 +134,30 @@ impl TraceSummaries {
         Ok(())
     }
 
-    /// The summary of a trace and its first `max_ids` matching spans; `None` where no span of
-    /// it was added.
-    pub(super) fn take(
-        &mut self,
-        trace_id: TraceId,
-        max_ids: usize,
-    ) -> Option<(TraceOverview, MatchedSpans)> {
-        let mut rows = self.traces.remove(&trace_id)?;
-        let first_ingested_micros = rows.iter().filter_map(|row| row.ingested_micros).min();
-        let last_ingested_micros = rows.iter().filter_map(|row| row.ingested_micros).max();
+    /// The spans of a trace by start and id, exact copies once. They are taken out.
+    fn take(&mut self, trace_id: TraceId) -> Vec<SpanRow> {
+        let mut rows = self.traces.remove(&trace_id).unwrap_or_default();
         rows.sort_unstable();
         rows.dedup_by_key(|row| row.identity());
+        rows
+    }
+
+    /// A trace all of whose spans were added; `None` where none was.
+    pub(super) fn overview(&mut self, trace_id: TraceId) -> Option<TraceOverview> {
+        let ingested = self.traces.get(&trace_id)?.iter();
+        let ingested = ingested.filter_map(|row| row.ingested_micros);
+        let (first_ingested_micros, last_ingested_micros) =
+            (ingested.clone().min(), ingested.max());
+        let rows = self.take(trace_id);
         let ids: HashSet<[u8; 8]> = rows.iter().map(|row| row.span_id).collect();
-        let is_orphan = |row: &SpanRow| row.parent.is_some_and(|parent| !ids.contains(&parent));
+        let is_orphan = |row: &&SpanRow| row.parent.is_some_and(|parent| !ids.contains(&parent));
         let root = rows.iter().find(|row| row.parent.is_none());
         let services: HashSet<u32> = rows.iter().map(|row| row.service).collect();
         let end = |row: &SpanRow| {
             let duration = row.duration_nano.unwrap_or(0).max(0);
             row.start_nano.saturating_add(duration)
         };
-        let overview = TraceOverview {
+        Some(TraceOverview {
             trace_id,
             root_service: root.and_then(|root| self.texts.text(root.service)),
             root_name: root.and_then(|root| self.texts.text(root.name)),
@@ -168,31 +167,25 @@ impl TraceSummaries {
             service_count: services.iter().filter(|service| **service != 0).count() as u64,
             error_count: rows.iter().filter(|row| row.has_error).count() as u64,
             has_root: root.is_some(),
-            orphan_count: rows.iter().filter(|row| is_orphan(row)).count() as u64,
+            orphan_count: rows.iter().filter(is_orphan).count() as u64,
             first_ingested_micros,
             last_ingested_micros,
-        };
-        Some((overview, matched_spans(&rows, max_ids)))
+        })
     }
-}
 
-/// The matching ones of sorted spans.
-fn matched_spans(rows: &[SpanRow], max_ids: usize) -> MatchedSpans {
-    let mut matched = MatchedSpans::default();
-    let mut seen = BTreeSet::new();
-    for row in rows.iter().filter(|row| row.matches) {
-        matched.count += 1;
-        // Rows are in the order of their start.
-        matched.last_start_nano = row.start_nano;
-        matched.longest_nano = matched.longest_nano.max(row.duration_nano);
-        if matched.ids.len() < max_ids
-            && seen.insert(row.span_id)
-            && let Some(id) = SpanId::from_bytes(row.span_id)
-        {
-            matched.ids.push(id);
+    /// A trace whose matching spans were added, with the ids of the first `max_ids` of them.
+    pub(super) fn matched(&mut self, trace_id: TraceId, max_ids: usize) -> MatchedSpans {
+        let rows = self.take(trace_id);
+        let mut seen = HashSet::new();
+        let ids = rows.iter().map(|row| row.span_id);
+        let ids = ids.filter(|id| seen.insert(*id)).take(max_ids);
+        MatchedSpans {
+            ids: ids.filter_map(SpanId::from_bytes).collect(),
+            count: rows.len() as u64,
+            last_start_nano: rows.last().map_or(0, |row| row.start_nano),
+            longest_nano: rows.iter().filter_map(|row| row.duration_nano).max(),
         }
     }
-    matched
 }
 
 fn span_id_bytes(text: &str) -> Result<[u8; 8]> {
