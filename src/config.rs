@@ -80,6 +80,8 @@ pub struct QueryConfig {
     pub pruning: bool,
     /// Memory for file footers, page indexes and trace-id filters, in bytes.
     pub metadata_cache_bytes: usize,
+    /// Memory for whole traces that were looked up, in bytes; zero keeps none.
+    pub trace_cache_bytes: usize,
 }
 
 impl Default for QueryConfig {
@@ -90,6 +92,7 @@ impl Default for QueryConfig {
             threads: None,
             pruning: true,
             metadata_cache_bytes: 512 << 20,
+            trace_cache_bytes: 64 << 20,
         }
     }
 }

@@ -8,6 +8,9 @@ mod explain;
 mod ingest;
 mod maintenance;
 mod info;
+mod trace_cache;
+mod trace_lookup;
+mod traces;
 
 pub use explain::ExplainReport;
 pub use info::LakeInfo;
@@ -15,5 +18,8 @@ pub use ingest::{IngestProgress, IngestReport, Source, SourceKind};
 pub use lake::{AppendOutcome, Lake};
 pub use maintenance::{CompactionReport, CompactionStep, ExpiryReport};
 pub use session::{QueryStream, Session, Statement};
+pub use trace_cache::TraceCacheStatistics;
+pub use trace_lookup::{FoundTraces, LookupOptions, MissingFile};
+pub use traces::Prefetch;
 
 pub use crate::storage::{ColumnSize, ColumnSizes, VacuumOutcome};

@@ -5,9 +5,8 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -32,9 +31,6 @@ use crate::error::{Error, Result};
 use crate::functions::{self, AttributeComparison, AttributeSyntax};
 use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
 
-/// How long a known snapshot is used before the log is asked for a newer one.
-const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
-
 /// The names of the lake's own tables and views.
 const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"];
 
@@ -43,7 +39,6 @@ const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"
 pub struct Session {
     lake: Lake,
     context: SessionContext,
-    refreshed: Arc<Mutex<Instant>>,
 }
 
 /// One parsed statement of a script.
@@ -88,7 +83,6 @@ impl Session {
         Ok(Self {
             lake: lake.clone(),
             context,
-            refreshed: Arc::new(Mutex::new(Instant::now())),
         })
     }
 
@@ -139,7 +133,7 @@ impl Session {
         statement: Statement,
         parameters: &[(String, ScalarValue)],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.refresh().await?;
+        self.lake.refresh().await?;
         let mut parsed = statement.parsed;
         resolve_aliases(&mut parsed);
         let plan = self.context.state().statement_to_plan(parsed).await?;
@@ -156,22 +150,6 @@ impl Session {
     /// DataFusion's own context, for what SQL text cannot do: data frames, more tables.
     pub fn context(&self) -> &SessionContext {
         &self.context
-    }
-
-    /// Asks the log for a newer snapshot, at most once in a while.
-    async fn refresh(&self) -> Result<()> {
-        {
-            let mut refreshed = self
-                .refreshed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if refreshed.elapsed() < SNAPSHOT_AGE {
-                return Ok(());
-            }
-            *refreshed = Instant::now();
-        }
-        self.lake.log().refresh().await?;
-        Ok(())
     }
 }
 

@@ -27,6 +27,7 @@ mod writer;
 pub use change::Change;
 pub use column_sizes::{ColumnSize, ColumnSizes, column_sizes};
 pub use compaction::{Compaction, CompactionOutcome, choose_compaction, compact};
+pub use file_reader::FileReader;
 pub use lake_file::LakeFile;
 pub use layout::{Bucket, Hour};
 pub use log::{Commit, Log, Operation};

@@ -20,7 +20,6 @@ use object_store::ObjectMeta;
 use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, RowFilter,
 };
-use parquet::arrow::async_reader::ParquetObjectReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::file::metadata::ParquetMetaData;
 
@@ -28,7 +27,7 @@ use super::adapter::SpanAdapterFactory;
 use super::row_ranges::row_ranges;
 use crate::error::{Error, Result};
 use crate::span::{TraceId, column, logical_schema};
-use crate::storage::{Hour, LakeFile, Log, Snapshot, TraceFilters};
+use crate::storage::{FileReader, Hour, LakeFile, Log, Snapshot, TraceFilters};
 
 /// Reads the rows of some traces, file by file.
 #[derive(Debug)]
@@ -115,9 +114,7 @@ impl TraceRows {
     async fn read_runs(&self, file: &TraceFile) -> Result<Vec<(TraceId, RecordBatch)>> {
         let metadata = self.metadata_of(&file.file).await?;
         let projection = Projection::try_new(Arc::clone(&metadata))?;
-        let objects = self.log.store().objects();
-        let reader = ParquetObjectReader::new(objects, file.file.location());
-        let reader = reader.with_file_size(file.file.size);
+        let reader = FileReader::new(self.log.store(), &file.file);
         let mut builder =
             ParquetRecordBatchStreamBuilder::new_with_metadata(reader, projection.reader.clone())
                 .with_projection(projection.mask.clone())
@@ -204,7 +201,11 @@ impl Projection {
     }
 
     /// Adds the runs of one trace of a batch of stored columns.
-    fn push_runs(&self, stored: &RecordBatch, runs: &mut Vec<(TraceId, RecordBatch)>) -> Result<()> {
+    fn push_runs(
+        &self,
+        stored: &RecordBatch,
+        runs: &mut Vec<(TraceId, RecordBatch)>,
+    ) -> Result<()> {
         let stored = stored.clone().with_schema(Arc::clone(&self.stored))?;
         let columns = self.columns.iter().map(|column| {
             let value = column.evaluate(&stored)?;
@@ -246,6 +247,10 @@ fn row_filter(projection: &Projection, trace_ids: &[TraceId]) -> RowFilter {
 }
 
 fn rows_of(ids: &FixedSizeBinaryArray, trace_ids: &[[u8; 16]]) -> BooleanArray {
-    let is_asked_for = |id: &[u8]| trace_ids.binary_search_by(|asked| asked[..].cmp(id)).is_ok();
+    let is_asked_for = |id: &[u8]| {
+        trace_ids
+            .binary_search_by(|asked| asked[..].cmp(id))
+            .is_ok()
+    };
     BooleanArray::from_unary(ids, is_asked_for)
 }
