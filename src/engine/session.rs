@@ -28,6 +28,7 @@ use futures::{Stream, TryStreamExt};
 use super::aliases::resolve_aliases;
 use super::{Lake, views};
 use crate::error::{Error, Result};
+use crate::functions::table::{TraceReader, substitute_parameters};
 use crate::functions::{self, AttributeComparison, AttributeSyntax};
 use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
 
@@ -69,6 +70,10 @@ impl Session {
         }
         for function in functions::aggregate::all() {
             context.register_udaf(function.as_ref().clone());
+        }
+        let reader: Arc<dyn TraceReader> = Arc::clone(lake.traces()) as _;
+        for function in functions::table::all(&reader) {
+            context.register_udtf(function.name, function.implementation);
         }
         let spans = SpansTable::new(
             Arc::clone(lake.log()),
@@ -136,6 +141,7 @@ impl Session {
         self.lake.refresh().await?;
         let mut parsed = statement.parsed;
         resolve_aliases(&mut parsed);
+        substitute_parameters(&mut parsed, parameters);
         let plan = self.context.state().statement_to_plan(parsed).await?;
         refuse_writes(&plan)?;
         let plan = if parameters.is_empty() {

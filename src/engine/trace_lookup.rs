@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use super::trace_cache::{ALL_HOURS, TraceCache};
 use crate::config::QueryConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::functions::table::TraceReader;
 use crate::span::TraceId;
 use crate::storage::{Hour, Log, Snapshot, TraceFilters};
 use crate::table::{TraceFile, TraceRows};
@@ -369,6 +371,15 @@ impl TraceLookup {
         let runs = done.into_iter().filter_map(|(_, runs)| runs);
         reading.add(runs.flatten());
         Ok(())
+    }
+}
+
+#[async_trait]
+impl TraceReader for TraceLookup {
+    async fn traces(&self, ids: &[TraceId]) -> Result<Vec<Option<Arc<Trace>>>> {
+        // The statement that asks can be cancelled, and has the time it takes.
+        let options = LookupOptions::default().with_time_out(None);
+        Ok(self.find(ids, &options).await?.traces)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::NONE;
 use crate::span::{SpanId, SpanKind, StatusCode};
 
 /// What the duration of a span is that never ended.
@@ -49,7 +50,7 @@ pub struct TraceColumns<'a> {
     pub kind: &'a [i8],
     /// Numbers of [`StatusCode`].
     pub status_code: &'a [i8],
-    /// Services, numbered by the caller.
+    /// Services, numbered by the caller; [`NONE`] where not known.
     pub service: &'a [u32],
     /// Span names, numbered by the caller.
     pub name: &'a [u32],
@@ -173,7 +174,7 @@ pub struct SpanRow<'a> {
 }
 
 /// Columns of their own for spans that come one by one; services and names are numbered in the
-/// order in which they come.
+/// order in which they come, and a service that is not known is [`NONE`].
 #[derive(Debug, Clone, Default)]
 pub struct TraceBuffer {
     span_id: Vec<u64>,
@@ -200,8 +201,23 @@ impl TraceBuffer {
             .push(span.duration_nano.unwrap_or(UNFINISHED));
         self.kind.push(span.kind as i8);
         self.status_code.push(span.status_code as i8);
-        self.service.push(self.services.number(span.service_name));
+        self.service.push(match span.service_name {
+            "" => NONE,
+            name => self.services.number(name),
+        });
         self.name.push(self.names.number(span.name));
+    }
+
+    /// Takes out all spans and keeps the numbers of services and names.
+    pub fn clear(&mut self) {
+        self.span_id.clear();
+        self.parent_span_id.clear();
+        self.start_time_unix_nano.clear();
+        self.duration_nano.clear();
+        self.kind.clear();
+        self.status_code.clear();
+        self.service.clear();
+        self.name.clear();
     }
 
     /// The columns of all spans so far.
@@ -217,6 +233,11 @@ impl TraceBuffer {
             service: &self.service,
             name: &self.name,
         }
+    }
+
+    /// The number of a service, of which spans may be yet to come.
+    pub fn service(&mut self, name: &str) -> u32 {
+        self.services.number(name)
     }
 
     /// The service of a number that [`columns`](Self::columns) has.

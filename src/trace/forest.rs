@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::TraceColumns;
 use super::parents::Parents;
 
-/// The number that stands for no node, and for no row.
+/// The number that stands for no node, no row, no service and no name.
 pub const NONE: u32 = u32::MAX;
 
 /// Why a span stands where it does in the tree.
@@ -45,10 +45,11 @@ pub enum Placement {
 /// - Spans with the same id, kind, start, duration and name are *copies* (the rule by which
 ///   compaction drops re-deliveries): the one in the first row is kept, [`copies`](Self::copies)
 ///   are the others.
-/// - Different spans with one id are all kept. The SERVER half of a call that has the id of its
-///   CLIENT half (Zipkin's shared ids) stands under it. A child of a shared id stands under the
-///   first span of that id, in the order above, that has the child's service, else under the
-///   first; a span never stands under itself while another has its parent's id.
+/// - Different spans with one id are all kept. The SERVER half of a call that has the id and the
+///   parent of its CLIENT half (Zipkin's shared ids) stands under it, and so does a CONSUMER
+///   under its PRODUCER. A child of a shared id stands under the first span of that id, in the
+///   order above, that has the child's service, else under the answering half of a call, else
+///   under the first; a span never stands under itself while another has its parent's id.
 /// - A span that names itself, or whose ancestors lead back to it, is in a cycle; see
 ///   [`Placement::CycleBroken`].
 ///
@@ -393,6 +394,314 @@ impl Layout {
                 at = parents[at as usize];
             }
             at = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{random_rows, spans, stored_offsets};
+    use super::super::{NO_OFFSET, TraceBuffer};
+    use super::*;
+    use crate::span::SpanKind;
+    use proptest::prelude::*;
+
+    /// The tree as `id@depth` in tree order, with a letter for what is no plain root or child.
+    fn shape(columns: &TraceColumns<'_>) -> String {
+        let forest = Forest::new(columns);
+        let nodes = (0..forest.len()).map(|node| {
+            let mark = match forest.placement(node) {
+                Placement::Root | Placement::Child => "",
+                Placement::Orphan => "o",
+                Placement::CycleBroken => "c",
+            };
+            let id = columns.span_id(forest.row(node));
+            format!("{id}@{}{mark}", forest.depth(node))
+        });
+        nodes.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn nodes_below_are_a_range_and_families_are_walked() {
+        let buffer = spans(&[
+            "1 - 0 9 a",
+            "2 1 1 1 a",
+            "3 2 2 1 a",
+            "4 1 3 1 a",
+            "5 99 4 1 a",
+        ]);
+        let forest = Forest::new(&buffer.columns());
+        assert_eq!(forest.rows(), [0, 1, 2, 3, 4]);
+        assert_eq!(forest.descendants(0), 1..4);
+        assert_eq!(forest.descendant_count(0), 3);
+        assert_eq!(forest.children(0).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(forest.child_counts(), [2, 1, 0, 0, 0]);
+        assert_eq!(forest.ancestors(2).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(forest.siblings(3).collect::<Vec<_>>(), [1]);
+        assert_eq!(forest.siblings(0).collect::<Vec<_>>(), [4]);
+        assert_eq!(forest.tops().collect::<Vec<_>>(), [0, 4]);
+        assert!(forest.is_ancestor(0, 2) && !forest.is_ancestor(0, 0));
+        assert!(!forest.is_ancestor(2, 0) && !forest.is_ancestor(0, 4));
+    }
+
+    #[test]
+    fn rows_know_their_nodes_but_for_copies() {
+        let buffer = spans(&["2 1 5 1 a", "1 - 0 9 a", "2 1 5 1 a"]);
+        let forest = Forest::new(&buffer.columns());
+        let mut nodes = Vec::new();
+        forest.nodes_of_rows(3, &mut nodes);
+        assert_eq!(nodes, [1, 0, NONE]);
+        assert_eq!(forest.copies(), [2]);
+    }
+
+    #[test]
+    fn copies_are_told_by_id_kind_start_duration_and_name_alone() {
+        // The first row is kept, with its own parent.
+        let rows = ["1 - 0 9 a", "2 1 1 1 a", "2 7 1 1 b ERROR"];
+        assert_eq!(shape(&spans(&rows).columns()), "1@0 2@1");
+        let rows = ["1 - 0 9 a", "2 7 1 1 b ERROR", "2 1 1 1 a"];
+        assert_eq!(shape(&spans(&rows).columns()), "1@0 2@0o");
+        for other in [
+            "2 1 1 1 a CLIENT",
+            "2 1 2 1 a",
+            "2 1 1 2 a",
+            "2 1 1 1 a name",
+        ] {
+            let forest = Forest::new(&spans(&["1 - 0 9 a", "2 1 1 1 a", other]).columns());
+            assert_eq!((forest.len(), forest.copies().len()), (3, 0), "{other}");
+            assert!(forest.shares_id(1) && forest.shares_id(2) && !forest.shares_id(0));
+        }
+    }
+
+    #[test]
+    fn the_answering_half_of_a_call_stands_under_the_asking_one() {
+        let rows = [
+            "1 - 0 9 web",
+            "2 1 1 5 web CLIENT",
+            "2 1 2 3 app SERVER",
+            "3 2 3 1 app",
+            "4 2 3 1 web",
+            "5 2 3 1 db",
+        ];
+        let buffer = spans(&rows);
+        let columns = buffer.columns();
+        let forest = Forest::new(&columns);
+        let parent = |id: u64| {
+            let node = (0..forest.len()).find(|node| columns.span_id(forest.row(*node)) == id);
+            forest.row(forest.parent(node.unwrap()).unwrap())
+        };
+        // The server's half is row 2, the client's row 1.
+        assert_eq!((parent(3), parent(4), parent(5)), (2, 1, 2));
+        assert_eq!(shape(&columns), "1@0 2@1 2@2 3@3 5@3 4@2");
+        // Nothing of the kind without a common parent.
+        let rows = ["1 - 0 9 a", "2 1 1 5 a CLIENT", "2 - 2 3 b SERVER"];
+        assert_eq!(shape(&spans(&rows).columns()), "1@0 2@1 2@0");
+    }
+
+    #[test]
+    fn without_ids_offsets_are_all_there_is() {
+        let columns = TraceColumns {
+            parent_span_id: &[0, 1, 1, 1, 1],
+            parent_offset: &[NO_OFFSET, -1, NO_OFFSET, 0, 77],
+            start_time_unix_nano: &[0, 1, 2, 3, 4],
+            ..TraceColumns::default()
+        };
+        let forest = Forest::new(&columns);
+        assert_eq!(forest.parents(), [NONE, 0, NONE, NONE, NONE]);
+        let placements: Vec<_> = (0..5).map(|node| forest.placement(node)).collect();
+        use Placement::{Child, CycleBroken, Orphan, Root};
+        assert_eq!(placements, [Root, Child, Orphan, CycleBroken, Orphan]);
+    }
+
+    #[test]
+    fn offsets_that_lie_are_not_believed() {
+        let buffer = spans(&["1 - 0 9 a", "2 1 1 1 a", "3 1 2 1 a"]);
+        for offsets in [[-1, -1, -1], [5, i32::MAX, i32::MIN + 1], [0, 0, 0]] {
+            let columns = TraceColumns {
+                parent_offset: &offsets,
+                ..buffer.columns()
+            };
+            assert_eq!(shape(&columns), "1@0 2@1 3@1", "{offsets:?}");
+        }
+    }
+
+    #[test]
+    fn columns_that_are_not_there_make_no_panic() {
+        let columns = TraceColumns {
+            start_time_unix_nano: &[3, 1, 2],
+            span_id: &[7, 8],
+            ..TraceColumns::default()
+        };
+        assert_eq!(Forest::new(&columns).len(), 3);
+        assert!(Forest::new(&TraceColumns::default()).is_empty());
+    }
+
+    /// Each kept row's parent row, by comparing all pairs.
+    fn naive_parents(columns: &TraceColumns<'_>) -> Vec<(usize, Option<usize>)> {
+        let identity = |row: usize| {
+            (
+                columns.start(row),
+                columns.span_id(row),
+                columns.kind(row) as i8,
+                columns.raw_duration(row),
+                columns.name(row),
+            )
+        };
+        let mut kept: Vec<usize> = Vec::new();
+        for row in 0..columns.len() {
+            if !kept.iter().any(|other| identity(*other) == identity(row)) {
+                kept.push(row);
+            }
+        }
+        kept.sort_by_key(|row| identity(*row));
+        let asking_half = |row: usize| {
+            let asking = match columns.kind(row) {
+                SpanKind::Server => SpanKind::Client,
+                SpanKind::Consumer => SpanKind::Producer,
+                _ => return None,
+            };
+            kept.iter().copied().find(|other| {
+                columns.kind(*other) == asking
+                    && columns.span_id(*other) == columns.span_id(row)
+                    && columns.parent_span_id(*other) == columns.parent_span_id(row)
+            })
+        };
+        let parent_of = |row: usize| {
+            if let Some(half) = asking_half(row) {
+                return Some(half);
+            }
+            let id = columns.parent_span_id(row);
+            let named: Vec<usize> = kept
+                .iter()
+                .copied()
+                .filter(|other| id != 0 && columns.span_id(*other) == id)
+                .collect();
+            let others = || named.iter().copied().filter(|other| *other != row);
+            let answering = named
+                .iter()
+                .copied()
+                .find(|other| asking_half(*other).is_some());
+            others()
+                .find(|other| columns.service(*other) == columns.service(row))
+                .or_else(|| answering.filter(|other| *other != row))
+                .or_else(|| others().next())
+        };
+        // Each circle breaks at its first span in the order of siblings.
+        let breaks = |row: usize| {
+            let mut circle = vec![row];
+            let mut at = parent_of(row);
+            while let Some(above) = at.filter(|above| *above != row && circle.len() <= kept.len()) {
+                circle.push(above);
+                at = parent_of(above);
+            }
+            at == Some(row) && circle.iter().min_by_key(|row| identity(**row)) == Some(&row)
+        };
+        kept.iter()
+            .map(|row| (*row, parent_of(*row).filter(|_| !breaks(*row))))
+            .collect()
+    }
+
+    /// What stands where, by row.
+    fn parents_of_rows(forest: &Forest) -> Vec<(usize, Option<usize>)> {
+        (0..forest.len())
+            .map(|node| {
+                let parent = forest.parent(node).map(|parent| forest.row(parent));
+                (forest.row(node), parent)
+            })
+            .collect()
+    }
+
+    fn by_row(mut parents: Vec<(usize, Option<usize>)>) -> Vec<(usize, Option<usize>)> {
+        parents.sort_unstable();
+        parents
+    }
+
+    proptest! {
+        #[test]
+        fn the_forest_is_that_of_the_naive_way(rows in random_rows()) {
+            let buffer = rows.buffer();
+            let columns = buffer.columns();
+            let forest = Forest::new(&columns);
+            prop_assert_eq!(by_row(parents_of_rows(&forest)), by_row(naive_parents(&columns)));
+            prop_assert_eq!(forest.len() + forest.copies().len(), columns.len());
+        }
+
+        #[test]
+        fn offsets_change_nothing_and_neither_does_memory_used_before(
+            rows in random_rows(),
+            before in random_rows(),
+        ) {
+            let buffer = rows.buffer();
+            let columns = buffer.columns();
+            let plain = Forest::new(&columns);
+            let offsets = stored_offsets(&columns);
+            let hinted = TraceColumns { parent_offset: &offsets, ..columns };
+            let mut again = Forest::new(&before.buffer().columns());
+            again.rebuild(&hinted);
+            prop_assert_eq!(parents_of_rows(&again), parents_of_rows(&plain));
+            prop_assert_eq!(again.copies(), plain.copies());
+            for node in 0..plain.len() {
+                prop_assert_eq!(again.placement(node), plain.placement(node));
+                prop_assert_eq!(again.shares_id(node), plain.shares_id(node));
+            }
+        }
+
+        #[test]
+        fn numbers_agree_with_parents(rows in random_rows()) {
+            let forest = Forest::new(&rows.buffer().columns());
+            for node in 0..forest.len() {
+                let below = (0..forest.len()).filter(|other| {
+                    forest.ancestors(*other).any(|above| above == node)
+                });
+                let below: Vec<usize> = below.collect();
+                let range: Vec<usize> = forest.descendants(node).collect();
+                prop_assert_eq!(below, range);
+                prop_assert_eq!(forest.depth(node), forest.ancestors(node).count());
+                prop_assert_eq!(forest.child_count(node), forest.children(node).count());
+                prop_assert_eq!(
+                    forest.placement(node) == Placement::Child,
+                    forest.parent(node).is_some()
+                );
+            }
+        }
+
+        #[test]
+        fn the_order_of_rows_changes_nothing(rows in random_rows(), seed in any::<u64>()) {
+            // Copies that differ in their parents depend on the order, so none are made here.
+            let buffer = rows.buffer();
+            let mut kept: Vec<_> = rows.0.clone();
+            let forest = Forest::new(&buffer.columns());
+            for copy in forest.copies().iter().rev() {
+                kept.remove(*copy as usize);
+            }
+            let mut shuffled = kept.clone();
+            for index in 1..shuffled.len() {
+                let other = seed.rotate_left(index as u32) % (index as u64 + 1);
+                shuffled.swap(index, other as usize);
+            }
+            let tree = |buffer: &TraceBuffer| {
+                let columns = buffer.columns();
+                let forest = Forest::new(&columns);
+                (0..forest.len())
+                    .map(|node| {
+                        let row = forest.row(node);
+                        let name = buffer.name(columns.name(row)).map(str::to_string);
+                        let key = (columns.span_id(row), columns.start(row), columns.kind(row) as i8);
+                        (key, columns.raw_duration(row), name, forest.parent(node))
+                    })
+                    .collect::<Vec<_>>()
+            };
+            let one = super::super::testing::RandomRows(kept).buffer();
+            let other = super::super::testing::RandomRows(shuffled).buffer();
+            // Names are numbered as they come, and decide only between spans alike in all else.
+            let mut left = tree(&one);
+            let mut right = tree(&other);
+            if one.name(0) != other.name(0) {
+                left.sort();
+                right.sort();
+                left.iter_mut().chain(&mut right).for_each(|node| node.3 = None);
+            }
+            prop_assert_eq!(left, right);
         }
     }
 }

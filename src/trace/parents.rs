@@ -28,6 +28,17 @@ pub(super) struct Parents {
     /// Ids with the ranks that have them, where one has several.
     by_id: Vec<(u64, u32)>,
     by_id_and_service: Vec<(u64, u32, u32)>,
+    halves: Halves,
+}
+
+/// The halves of calls whose two spans share an id.
+#[derive(Debug, Clone, Default)]
+struct Halves {
+    /// Asking halves as (id, parent's id, kind, rank), sorted.
+    asking: Vec<(u64, u64, i8, u32)>,
+    /// Answering halves as (id, rank), sorted: the first is where children of that id go that
+    /// are of neither half's service.
+    answering: Vec<(u64, u32)>,
 }
 
 impl Parents {
@@ -156,40 +167,24 @@ impl Parents {
             (columns.span_id(row), columns.service(row), rank)
         }));
         self.by_id_and_service.sort_unstable();
+        self.halves.fill(columns, &self.rows, &self.by_id);
         for rank in 0..self.rows.len() {
             let row = self.rows[rank] as usize;
             let id = columns.parent_span_id(row);
             let own = columns.span_id(row);
-            let shares_id = self.ranks_of_id(own).nth(1).is_some();
-            let client = (shares_id && columns.raw_kind(row) == SpanKind::Server as i8)
-                .then(|| self.client_half(columns, row))
-                .flatten();
-            let parent = client.or_else(|| {
+            let parent = self.halves.asking_half(columns, row).or_else(|| {
                 if id == 0 {
                     return None;
                 }
                 let others = |found: &u32| *found as usize != rank;
                 self.ranks_of_id_and_service(id, columns.service(row))
                     .find(others)
+                    .or_else(|| self.halves.answering_half(id).filter(others))
                     .or_else(|| self.ranks_of_id(id).find(others))
             });
+            let shares_id = self.ranks_of_id(own).nth(1).is_some();
             self.push(parent, id != 0, id == own, shares_id);
         }
-    }
-
-    /// The CLIENT half of the call whose SERVER half a row is: the first CLIENT span with its id
-    /// and its parent. A half that names the shared id itself is found like any parent.
-    fn client_half(&self, columns: &TraceColumns<'_>, row: usize) -> Option<u32> {
-        let parent = columns.parent_span_id(row);
-        // Few spans share an id, except where something is broken.
-        const SEARCHED: usize = 16;
-        self.ranks_of_id(columns.span_id(row))
-            .take(SEARCHED)
-            .find(|rank| {
-                let other = self.rows[*rank as usize] as usize;
-                columns.raw_kind(other) == SpanKind::Client as i8
-                    && columns.parent_span_id(other) == parent
-            })
     }
 
     fn ranks_of_id(&self, id: u64) -> impl Iterator<Item = u32> + '_ {
@@ -208,6 +203,62 @@ impl Parents {
             .iter()
             .take_while(move |entry| (entry.0, entry.1) == key)
             .map(|entry| entry.2)
+    }
+}
+
+impl Halves {
+    /// Finds the halves among the spans that share an id; `by_id` is sorted.
+    fn fill(&mut self, columns: &TraceColumns<'_>, rows: &[u32], by_id: &[(u64, u32)]) {
+        self.asking.clear();
+        self.answering.clear();
+        for shared in by_id
+            .chunk_by(|a, b| a.0 == b.0)
+            .filter(|ids| ids.len() > 1)
+        {
+            self.asking.extend(shared.iter().filter_map(|(id, rank)| {
+                let row = rows[*rank as usize] as usize;
+                let kind = columns.raw_kind(row);
+                (kind == SpanKind::Client as i8 || kind == SpanKind::Producer as i8)
+                    .then(|| (*id, columns.parent_span_id(row), kind, *rank))
+            }));
+        }
+        self.asking.sort_unstable();
+        for shared in by_id
+            .chunk_by(|a, b| a.0 == b.0)
+            .filter(|ids| ids.len() > 1)
+        {
+            let answering = shared.iter().find(|(_, rank)| {
+                self.asking_half(columns, rows[*rank as usize] as usize)
+                    .is_some()
+            });
+            self.answering.extend(answering);
+        }
+    }
+
+    /// The first span that asks what a row answers, if the row is the half of a call and the
+    /// other half has its id and its parent.
+    fn asking_half(&self, columns: &TraceColumns<'_>, row: usize) -> Option<u32> {
+        const SERVER: i8 = SpanKind::Server as i8;
+        const CONSUMER: i8 = SpanKind::Consumer as i8;
+        let asking = match columns.raw_kind(row) {
+            SERVER => SpanKind::Client as i8,
+            CONSUMER => SpanKind::Producer as i8,
+            _ => return None,
+        };
+        let key = (columns.span_id(row), columns.parent_span_id(row), asking);
+        let first = self
+            .asking
+            .partition_point(|half| (half.0, half.1, half.2) < key);
+        let half = self.asking.get(first)?;
+        ((half.0, half.1, half.2) == key).then_some(half.3)
+    }
+
+    fn answering_half(&self, id: u64) -> Option<u32> {
+        let found = self
+            .answering
+            .binary_search_by_key(&id, |half| half.0)
+            .ok()?;
+        Some(self.answering[found].1)
     }
 }
 

@@ -250,9 +250,8 @@ fn number(function: &str, name: &str, value: &ScalarValue) -> Result<u64> {
     match value.cast_to(&DataType::UInt64) {
         Ok(ScalarValue::UInt64(Some(number))) if value.data_type().is_integer() => Ok(number),
         _ => {
-            let message = format!(
-                "`{name}` of {function}() is a whole number of at least zero, not {value}"
-            );
+            let message =
+                format!("`{name}` of {function}() is a whole number of at least zero, not {value}");
             Err(Error::invalid_input(message).into())
         }
     }
@@ -365,9 +364,7 @@ fn sql_value(value: &ScalarValue) -> Option<SqlExpr> {
                 named: true,
             }))
         }
-        value if value.data_type().is_numeric() => {
-            literal(Value::Number(value.to_string(), false))
-        }
+        value if value.data_type().is_numeric() => literal(Value::Number(value.to_string(), false)),
         // Times, as their texts: functions that take times read them.
         value if value.data_type().is_temporal() => {
             let text = value.cast_to(&DataType::Utf8).ok()?;

@@ -115,7 +115,10 @@ impl Relation {
                 }
             }
             Self::Children => forest.children(node).for_each(|child| found(child, 1)),
-            Self::Parent => forest.parent(node).into_iter().for_each(|node| found(node, 1)),
+            Self::Parent => forest
+                .parent(node)
+                .into_iter()
+                .for_each(|node| found(node, 1)),
             Self::Siblings => {
                 let named = |node: usize| columns.parent_span_id.get(forest.row(node)).copied();
                 for sibling in forest.siblings(node) {

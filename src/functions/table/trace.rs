@@ -71,6 +71,9 @@ impl TraceFunction for TraceFunc {
         let traces = reader.traces(&arguments.trace_ids).await?;
         let traces = traces.iter().flatten();
         let rows = traces.map(|trace| trace_rows(trace));
-        Ok(concat_batches(&schema(), &rows.collect::<Result<Vec<_>>>()?)?)
+        Ok(concat_batches(
+            &schema(),
+            &rows.collect::<Result<Vec<_>>>()?,
+        )?)
     }
 }

@@ -136,7 +136,11 @@ impl PartitionStream for TraceRows {
 
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let takes_list = self.function.parameters().contains(&Parameter::Traces);
-        let at_once = if takes_list { TRACES_AT_ONCE } else { usize::MAX };
+        let at_once = if takes_list {
+            TRACES_AT_ONCE
+        } else {
+            usize::MAX
+        };
         let parts = self.arguments.parts(at_once);
         let (function, reader) = (Arc::clone(&self.function), Arc::clone(&self.reader));
         let batches = futures::stream::iter(parts).then(move |part| {
