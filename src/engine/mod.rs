@@ -11,6 +11,7 @@ mod info;
 mod trace_cache;
 mod trace_lookup;
 mod traces;
+mod trace_queries;
 
 pub use explain::ExplainReport;
 pub use info::LakeInfo;

@@ -8,16 +8,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
+use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -33,7 +34,13 @@ use crate::functions::{self, AttributeComparison, AttributeSyntax};
 use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
 
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"];
+const RELATIONS: [&str; 5] = [
+    "spans",
+    "span_events",
+    "span_links",
+    "lake_files",
+    "table_functions",
+];
 
 /// SQL over one lake.
 #[derive(Clone)]
@@ -82,6 +89,7 @@ impl Session {
             lake.config().query.pruning,
         );
         context.register_table("spans", Arc::new(spans))?;
+        context.register_table("table_functions", Arc::new(table_functions()?))?;
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;
         views::register(&context).await?;
@@ -181,6 +189,31 @@ fn refuse_writes(plan: &LogicalPlan) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// The manuals of table functions, which `information_schema.routines` does not list.
+fn table_functions() -> Result<MemTable> {
+    let field = |name: &str| Field::new(name, DataType::Utf8View, false);
+    let schema = Schema::new(
+        ["name", "syntax", "description", "example"]
+            .map(field)
+            .to_vec(),
+    );
+    let schema = Arc::new(schema);
+    let mut manuals = functions::table::manuals();
+    manuals.sort_by_key(|(name, _)| *name);
+    let texts = |text: for<'a> fn(&'a (&'static str, Documentation)) -> &'a str| -> ArrayRef {
+        let texts = manuals.iter().map(text);
+        Arc::new(StringViewArray::from_iter_values(texts))
+    };
+    let columns = vec![
+        texts(|(name, _)| name),
+        texts(|(_, manual)| &manual.syntax_example),
+        texts(|(_, manual)| &manual.description),
+        texts(|(_, manual)| manual.sql_example.as_deref().unwrap_or_default()),
+    ];
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+    Ok(MemTable::try_new(schema, vec![vec![batch]])?)
 }
 
 fn session_config(lake: &Lake) -> SessionConfig {

@@ -151,7 +151,7 @@ impl FoundTraces {
 pub(super) struct TraceLookup {
     log: Arc<Log>,
     filters: Arc<TraceFilters>,
-    rows: TraceRows,
+    rows: Arc<TraceRows>,
     cache: TraceCache,
     workers: usize,
 }
@@ -175,7 +175,7 @@ impl TraceLookup {
             cache: TraceCache::new(config.trace_cache_bytes, log.snapshot()),
             log,
             filters,
-            rows,
+            rows: Arc::new(rows),
             workers: config.threads.unwrap_or(cores).max(1),
         }
     }
@@ -186,7 +186,7 @@ impl TraceLookup {
 
     /// The traces of these ids, read as the options say.
     pub(super) async fn find(
-        self: &Arc<Self>,
+        &self,
         ids: &[TraceId],
         options: &LookupOptions,
     ) -> Result<FoundTraces> {
@@ -210,7 +210,7 @@ impl TraceLookup {
     }
 
     async fn find_once(
-        self: &Arc<Self>,
+        &self,
         ids: &[TraceId],
         deadline: Option<Instant>,
         options: &LookupOptions,
@@ -256,7 +256,7 @@ impl TraceLookup {
         reason = "the parts of one step, in one place"
     )]
     async fn find_in(
-        self: &Arc<Self>,
+        &self,
         snapshot: &Snapshot,
         ids: &[TraceId],
         hours: &RangeInclusive<Hour>,
@@ -302,7 +302,7 @@ impl TraceLookup {
 
     /// Reads every file that may hold one of `ids`, which are sorted, once.
     async fn read(
-        self: &Arc<Self>,
+        &self,
         snapshot: &Snapshot,
         ids: &[TraceId],
         hours: &RangeInclusive<Hour>,
@@ -338,7 +338,7 @@ impl TraceLookup {
 
     /// Reads files in tasks of their own. Dropping the call stops them.
     async fn read_at_once(
-        self: &Arc<Self>,
+        &self,
         files: Vec<TraceFile>,
         workers: usize,
         deadline: Option<Instant>,
@@ -353,9 +353,9 @@ impl TraceLookup {
             while tasks.len() < workers
                 && let Some((index, file)) = files.next()
             {
-                let lookup = Arc::clone(self);
+                let rows = Arc::clone(&self.rows);
                 tasks.spawn(async move {
-                    let runs = in_time(deadline, lookup.rows.read(&file)).await;
+                    let runs = in_time(deadline, rows.read(&file)).await;
                     (index, file.file.path.clone(), runs)
                 });
             }

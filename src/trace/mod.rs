@@ -37,5 +37,5 @@ pub use self_time::SelfTimes;
 pub use skew::ClockSkew;
 pub use stats::{ServiceSet, ServiceStats, TraceSummary, service_stats};
 pub use tree::{TraceNode, TraceSpan, TraceTree};
-pub use waterfall::{Waterfall, escape_text};
+pub use waterfall::{DrawnSpan, Waterfall, escape_text};
 pub use whole_trace::Trace;

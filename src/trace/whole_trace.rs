@@ -12,7 +12,7 @@ use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
 
-use super::{Forest, SpanRow, TraceBuffer, TraceColumns};
+use super::{CriticalPath, Forest, SpanRow, TraceBuffer, TraceColumns, TraceSpan, TraceTree};
 use crate::error::{Error, Result};
 use crate::span::{SpanId, SpanKind, StatusCode, TraceId, logical_schema};
 
@@ -108,6 +108,46 @@ impl Trace {
         self.columns.name(number).unwrap_or_default()
     }
 
+    /// Adds its spans, row by row, to columns that number the services and names of several
+    /// traces together.
+    pub fn push_spans(&self, columns: &mut TraceBuffer) -> Result<()> {
+        push_spans(&self.rows, columns)
+    }
+
+    /// Its tree as what is drawn.
+    pub fn tree(&self) -> Result<TraceTree> {
+        let rows = &self.rows;
+        let (ids, parents) = (texts(rows, "span_id")?, texts(rows, "parent_span_id")?);
+        let columns = self.columns();
+        let spans = (0..self.span_count()).map(|row| {
+            let parent = parents.is_valid(row).then(|| parents.value(row));
+            Ok(TraceSpan {
+                span_id: SpanId::parse(ids.value(row))?,
+                parent_span_id: parent.map(SpanId::parse).transpose()?,
+                start_time_unix_nano: columns.start(row),
+                duration_nano: columns.duration(row),
+                service_name: self.service_name(columns.service(row)).to_string(),
+                name: self.name(columns.name(row)).to_string(),
+                kind: columns.kind(row),
+                status_code: if columns.has_error(row) {
+                    StatusCode::Error
+                } else {
+                    StatusCode::Unset
+                },
+            })
+        });
+        Ok(TraceTree::new(spans.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// For each node of the tree whether the trace waited for it at some moment.
+    pub fn on_critical_path(&self) -> Vec<bool> {
+        let mut on_path = vec![false; self.forest.len()];
+        for section in CriticalPath::new(&self.columns(), &self.forest).sections() {
+            on_path[section.node as usize] = true;
+        }
+        on_path
+    }
+
     /// The nodes of the tree that have a span id, in tree order: none, one, or several where
     /// different spans share it.
     pub fn nodes_of(&self, span_id: SpanId) -> Vec<usize> {
@@ -160,6 +200,12 @@ fn row_order(rows: &RecordBatch) -> Result<Vec<u32>> {
 }
 
 fn columns_of(rows: &RecordBatch) -> Result<TraceBuffer> {
+    let mut columns = TraceBuffer::default();
+    push_spans(rows, &mut columns)?;
+    Ok(columns)
+}
+
+fn push_spans(rows: &RecordBatch, columns: &mut TraceBuffer) -> Result<()> {
     let starts = column(rows, "start_time")?.as_primitive::<TimestampNanosecondType>();
     let durations = column(rows, "duration_nano")?.as_primitive::<Int64Type>();
     let ids = texts(rows, "span_id")?;
@@ -168,7 +214,6 @@ fn columns_of(rows: &RecordBatch) -> Result<TraceBuffer> {
     let codes = texts(rows, "status_code")?;
     let services = texts(rows, "service_name")?;
     let names = texts(rows, "name")?;
-    let mut columns = TraceBuffer::default();
     for row in 0..rows.num_rows() {
         let parent = parents.is_valid(row).then(|| parents.value(row));
         let service = services.is_valid(row).then(|| services.value(row));
@@ -183,7 +228,7 @@ fn columns_of(rows: &RecordBatch) -> Result<TraceBuffer> {
             name: names.value(row),
         });
     }
-    Ok(columns)
+    Ok(())
 }
 
 /// The same values without what else lies in their buffers: a page of a file is much longer than

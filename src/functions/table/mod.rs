@@ -10,10 +10,18 @@ mod span_columns;
 mod tree_columns;
 
 mod trace;
+mod trace_tree;
 mod relatives;
+mod critical_path;
+mod trace_stats;
+mod service_stats;
+mod trace_dependencies;
+mod related_traces;
+mod trace_diff;
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use datafusion::catalog::TableFunctionImpl;
 use datafusion::logical_expr::Documentation;
 
@@ -23,6 +31,8 @@ pub use trace_function::TraceFunction;
 pub use trace_reader::TraceReader;
 
 use trace_function::TraceTableFunc;
+
+use crate::error::{Error, Result};
 
 /// A table function: what it is called, its manual, and what it does.
 #[derive(Debug, Clone)]
@@ -47,11 +57,44 @@ pub fn all(reader: &Arc<dyn TraceReader>) -> Vec<TableFunc> {
         .collect()
 }
 
+/// The names and manuals of all of them.
+pub fn manuals() -> Vec<(&'static str, Documentation)> {
+    let functions = trace_functions().into_iter();
+    functions
+        .map(|function| (function.name(), function.documentation()))
+        .collect()
+}
+
 /// Every function over traces by their ids.
 fn trace_functions() -> Vec<Arc<dyn TraceFunction>> {
-    let mut functions: Vec<Arc<dyn TraceFunction>> = vec![Arc::new(trace::TraceFunc)];
+    let mut functions: Vec<Arc<dyn TraceFunction>> = vec![
+        Arc::new(trace::TraceFunc),
+        Arc::new(trace_tree::TraceTreeFunc),
+        Arc::new(critical_path::CriticalPathFunc),
+        Arc::new(trace_stats::TraceStatsFunc),
+        Arc::new(service_stats::ServiceStatsFunc),
+        Arc::new(trace_dependencies::TraceDependenciesFunc),
+        Arc::new(related_traces::RelatedTracesFunc),
+        Arc::new(trace_diff::TraceDiffFunc),
+    ];
     for relation in Relation::ALL {
         functions.push(Arc::new(relatives::RelativesFunc::new(relation)));
     }
     functions
+}
+
+/// The rows of a function over traces, for callers who have no SQL.
+pub async fn rows(
+    function: &str,
+    reader: &dyn TraceReader,
+    arguments: &Arguments,
+) -> Result<RecordBatch> {
+    let functions = trace_functions();
+    let found = functions.iter().find(|other| other.name() == function);
+    match found {
+        Some(function) => function.rows(reader, arguments).await,
+        None => Err(Error::not_found(format!(
+            "no function `{function}` over traces"
+        ))),
+    }
 }

@@ -167,9 +167,24 @@ impl Relation {
         match self {
             Self::Ancestors => {
                 "select distance, service_name, name\n\
-                 from ancestors('5b1e7f00c0ffee00a11ce00000000001', '00f067aa0ba902b7');"
+                 from ancestors('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000004');"
             }
-            _ => "",
+            Self::Descendants => {
+                "select distance, service_name, name\n\
+                 from descendants('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000001');"
+            }
+            Self::Children => {
+                "select service_name, name\n\
+                 from children('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000001');"
+            }
+            Self::Parent => {
+                "select service_name, name\n\
+                 from parent('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000004');"
+            }
+            Self::Siblings => {
+                "select service_name, name\n\
+                 from siblings('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000002');"
+            }
         }
     }
 }

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take_arrays;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, TimestampNanosecondArray, UInt32Array};
+use arrow::compute::{take, take_arrays};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::error::Result;
 use crate::span::logical_schema;
@@ -32,4 +32,31 @@ pub(super) fn span_rows(
     let mut columns = take_arrays(trace.rows().columns(), &rows, None)?;
     columns.extend(added);
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// A column of `spans` at these rows of a trace.
+pub(super) fn picked(trace: &Trace, column: &str, rows: &[u32]) -> Result<ArrayRef> {
+    let rows = UInt32Array::from_iter_values(rows.iter().copied());
+    Ok(take(&trace.rows()[column], &rows, None)?)
+}
+
+/// A column of `spans` at these rows of a trace, NULL where there is no row.
+pub(super) fn picked_options(
+    trace: &Trace,
+    column: &str,
+    rows: &[Option<u32>],
+) -> Result<ArrayRef> {
+    let rows: UInt32Array = rows.iter().copied().collect();
+    Ok(take(&trace.rows()[column], &rows, None)?)
+}
+
+/// The type of `start_time`.
+pub(super) fn time_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+/// Nanoseconds since the epoch as times.
+pub(super) fn nano_time(nanos: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    let times: TimestampNanosecondArray = nanos.collect();
+    Arc::new(times.with_timezone("UTC"))
 }

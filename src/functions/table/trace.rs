@@ -28,7 +28,7 @@ fn schema() -> SchemaRef {
 }
 
 /// The spans of a trace in tree order: the columns of `spans`, then those of the tree.
-pub fn trace_rows(trace: &Trace) -> Result<RecordBatch> {
+fn trace_rows(trace: &Trace) -> Result<RecordBatch> {
     let nodes: Vec<usize> = (0..trace.forest().len()).collect();
     span_rows(trace, &nodes, tree_columns(trace)?, &schema())
 }

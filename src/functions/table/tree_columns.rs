@@ -4,18 +4,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::UInt32Array;
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, ListBuilder, StringViewArray, StringViewBuilder,
+    ArrayRef, BooleanArray, Int64Array, ListBuilder, StringViewBuilder, UInt32Array,
 };
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field};
 
 use crate::error::Result;
 use crate::span::IdKind;
-use crate::trace::{
-    CriticalPath, NONE, Placement, SelfTimes, Trace, UNFINISHED, find, for_each_path,
-};
+use crate::trace::{NONE, Placement, SelfTimes, Trace, UNFINISHED, find, for_each_path};
 
 fn finding_field() -> Field {
     Field::new("element", DataType::Utf8View, false)
@@ -71,10 +68,6 @@ pub(super) fn tree_columns(trace: &Trace) -> Result<Vec<ArrayRef>> {
     let self_times = SelfTimes::new(&columns, forest);
     let self_times = self_times.nano().iter();
     let self_times = self_times.map(|nano| (*nano != UNFINISHED).then_some(*nano));
-    let mut on_path = vec![false; count];
-    for section in CriticalPath::new(&columns, forest).sections() {
-        on_path[section.node as usize] = true;
-    }
     let is_orphan = (0..count).map(|node| Some(forest.placement(node) == Placement::Orphan));
     Ok(vec![
         numbers(&|node| i64::from(forest.depths()[node])),
@@ -88,7 +81,7 @@ pub(super) fn tree_columns(trace: &Trace) -> Result<Vec<ArrayRef>> {
         of_parents("name")?,
         Arc::new(self_times.collect::<Int64Array>()),
         Arc::new(is_orphan.collect::<BooleanArray>()),
-        Arc::new(BooleanArray::from(on_path)),
+        Arc::new(BooleanArray::from(trace.on_critical_path())),
         finding_lists(trace),
     ])
 }
@@ -105,9 +98,4 @@ fn finding_lists(trace: &Trace) -> ArrayRef {
         lists.append(true);
     }
     Arc::new(lists.finish())
-}
-
-/// Texts that are never NULL.
-pub(super) fn texts<T: AsRef<str>>(values: impl Iterator<Item = T>) -> ArrayRef {
-    Arc::new(StringViewArray::from_iter_values(values))
 }
