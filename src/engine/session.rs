@@ -29,15 +29,20 @@ use futures::{Stream, TryStreamExt};
 use super::aliases::resolve_aliases;
 use super::{Lake, views};
 use crate::error::{Error, Result};
+use crate::exec::{self, TraceRelationTable};
 use crate::functions::table::{TraceReader, substitute_parameters};
 use crate::functions::{self, AttributeComparison, AttributeSyntax};
-use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
+use crate::table::{IdLiterals, LakeFilesTable, SpansTable, StoredComparisons, TraceScope};
 
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 5] = [
+const RELATIONS: [&str; 9] = [
     "spans",
     "span_events",
     "span_links",
+    "traces",
+    "span_tree",
+    "service_edges",
+    "critical_paths",
     "lake_files",
     "table_functions",
 ];
@@ -70,6 +75,7 @@ impl Session {
                 .with_default_features()
                 .with_expr_planners(expr_planners())
                 .with_analyzer_rules(analyzer_rules())
+                .with_physical_optimizer_rule(Arc::new(StoredComparisons))
                 .build(),
         );
         for function in functions::scalar::all() {
@@ -82,13 +88,20 @@ impl Session {
         for function in functions::table::all(&reader) {
             context.register_udtf(function.name, function.implementation);
         }
-        let spans = SpansTable::new(
+        let spans = Arc::new(SpansTable::new(
             Arc::clone(lake.log()),
             Arc::clone(lake.filters()),
             lake.store_url().clone(),
             lake.config().query.pruning,
-        );
-        context.register_table("spans", Arc::new(spans))?;
+        ));
+        for relation in exec::relations() {
+            let name = relation.name();
+            let margin = lake.config().query.trace_margin;
+            let scope = TraceScope::with_margin(margin);
+            let table = TraceRelationTable::new(Arc::clone(&spans), relation, scope);
+            context.register_table(name, Arc::new(table))?;
+        }
+        context.register_table("spans", spans)?;
         context.register_table("table_functions", Arc::new(table_functions()?))?;
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;

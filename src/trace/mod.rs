@@ -23,6 +23,8 @@ mod waterfall;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod timing;
 
 pub use columns::{NO_OFFSET, SpanRow, TraceBuffer, TraceColumns, UNFINISHED};
 pub use critical_path::{CriticalPath, PathSection};
