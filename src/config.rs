@@ -87,6 +87,8 @@ pub struct QueryConfig {
     /// Spans among which a search looks for the newest traces first; where too few are found it
     /// goes on with several times as many.
     pub search_window_spans: u64,
+    /// Memory for whole traces that were looked up, in bytes; zero keeps none.
+    pub trace_cache_bytes: usize,
 }
 
 impl Default for QueryConfig {
@@ -99,6 +101,7 @@ impl Default for QueryConfig {
             trace_margin: Duration::from_secs(3600),
             metadata_cache_bytes: 512 << 20,
             search_window_spans: 500_000,
+            trace_cache_bytes: 64 << 20,
         }
     }
 }

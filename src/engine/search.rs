@@ -92,7 +92,7 @@ impl Session {
     /// this only while nothing arrives. (Hours that expire between pages take traces away.)
     pub async fn search(&self, query: &TraceQuery) -> Result<SearchPage> {
         let start = query.start()?;
-        self.refresh().await?;
+        self.lake().refresh().await?;
         let state = self.context().state();
         let spans = self.context().table_provider("spans").await?;
         let snapshot = self.lake().log().snapshot();
@@ -130,7 +130,7 @@ impl Session {
     /// How many traces a query finds, whatever its limit and page.
     pub async fn search_count(&self, query: &TraceQuery) -> Result<u64> {
         query.validate()?;
-        self.refresh().await?;
+        self.lake().refresh().await?;
         let state = self.context().state();
         let spans = self.context().table_provider("spans").await?;
         let snapshot = self.lake().log().snapshot();

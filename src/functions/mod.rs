@@ -4,6 +4,7 @@
 
 pub mod aggregate;
 pub mod scalar;
+pub mod table;
 
 mod attribute_comparison;
 mod attribute_syntax;

@@ -2,6 +2,7 @@
 //! that says which of them count. The only room that knows paths, object stores and the table
 //! format.
 
+mod change;
 mod column_sizes;
 mod compaction;
 mod durable;
@@ -23,8 +24,10 @@ mod trace_filter;
 mod vacuum;
 mod writer;
 
+pub use change::Change;
 pub use column_sizes::{ColumnSize, ColumnSizes, column_sizes};
 pub use compaction::{Compaction, CompactionOutcome, choose_compaction, compact};
+pub use file_reader::FileReader;
 pub use lake_file::LakeFile;
 pub use layout::{Bucket, Hour};
 pub use log::{Commit, Log, Operation};
