@@ -53,7 +53,11 @@ impl Snapshot {
         let kept = self
             .files()
             .filter(|file| !removed.contains(file.path.as_str()));
-        let added = adds.iter().cloned().map(Arc::new);
+        let added = adds.iter().cloned().map(|mut file| {
+            // The table's schema has them now.
+            file.attribute_columns = Vec::new();
+            Arc::new(file)
+        });
         Self::new(version, kept.cloned().chain(added))
     }
 
@@ -121,6 +125,7 @@ mod tests {
                 max_duration_nano: None,
                 null_duration_count: 0,
                 modified_ms: 0,
+                attribute_columns: Vec::new(),
             })
         });
         let snapshot = Snapshot::new(7, files);

@@ -6,6 +6,8 @@ mod predicate;
 mod pruning;
 mod row_ranges;
 mod adapter;
+mod attribute_access;
+mod attribute_decode;
 mod decode;
 mod stored_literal;
 mod id_literals;
