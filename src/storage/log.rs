@@ -26,7 +26,7 @@ use super::layout::{BUCKET_COLUMN, DAY_COLUMN, HOUR_COLUMN};
 use super::log_record::{STATS_COLUMNS, partition_values, read_files, stats};
 use super::{LakeFile, Snapshot, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::span::{AttributeColumn, AttributeType, storage_schema};
+use crate::span::{AttributeColumn, AttributeType, column, storage_schema};
 
 /// Versions between two checkpoints: opening a lake reads at most that many small files.
 const CHECKPOINT_INTERVAL: u64 = 25;
@@ -392,7 +392,14 @@ fn read_snapshot(state: &DeltaTableState, store: &Store) -> Result<Snapshot> {
     for batch in &batches {
         files.extend(read_files(batch)?.into_iter().map(Arc::new));
     }
-    Ok(Snapshot::new(state.version(), files))
+    let known = storage_schema();
+    let schema = state.schema();
+    let names = schema.fields().map(|field| field.name().to_string());
+    let added = names.filter(|name| {
+        known.index_of(name).is_err()
+            && (AttributeColumn::parse(name).is_some() || name == column::ATTRIBUTES_ORDER)
+    });
+    Ok(Snapshot::new(state.version(), files).with_attribute_columns(added.collect()))
 }
 
 /// The columns of the table: those of the files, then the partition columns.

@@ -121,11 +121,13 @@ impl AttributeAccess {
         let mut columns = Vec::new();
         for value_type in AttributeType::ALL {
             let name = attribute_column_name(key, value_type);
-            // Names that no reader of text or numbers can be wrong about.
-            if let Ok(field) = self.stored.field_with_name(&name)
-                && *field.data_type() == value_type.data_type()
-            {
-                columns.push((value_type, self.stored(&name).ok()?));
+            if let Ok(field) = self.stored.field_with_name(&name) {
+                let mut column = self.stored(&name).ok()?;
+                // A column that the scan does not know of is read as another kind of text.
+                if *field.data_type() != value_type.data_type() {
+                    column = Arc::new(CastExpr::new(column, value_type.data_type(), None));
+                }
+                columns.push((value_type, column));
             }
         }
         (!columns.is_empty()).then_some(Call { output, columns })

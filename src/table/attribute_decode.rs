@@ -81,7 +81,11 @@ impl AttributeDecoding {
                     return exec_err!("decode_attributes takes a remainder and an order");
                 };
                 let view = |array: &ArrayRef| cast(array, &DataType::Utf8View);
-                let columns: Vec<_> = columns.iter().cloned().zip(values.to_vec()).collect();
+                let columns = columns.iter().cloned().zip(values).map(|(column, values)| {
+                    let values = cast(values, &column.value_type.data_type())?;
+                    Ok((column, values))
+                });
+                let columns = columns.collect::<Result<Vec<_>>>()?;
                 let whole = put_together(&columns, &view(remainder)?, Some(&view(order)?))?;
                 Ok(Arc::new(whole))
             }
