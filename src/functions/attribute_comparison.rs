@@ -13,7 +13,8 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, lit};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::scalar::{AttributeFunc, AttributeOutput};
+use super::scalar::AttributeFunc;
+use crate::span::AttributeOutput;
 
 /// Integers below this size are told apart as doubles; the next one is not.
 const EXACT: i128 = 1 << 53;

@@ -8,6 +8,8 @@ mod row_ranges;
 mod trace_ranges;
 mod trace_scan;
 mod adapter;
+mod attribute_access;
+mod attribute_decode;
 mod decode;
 mod stored_literal;
 mod id_literals;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::ScalarUDF;
 
-pub use attribute::{AttributeFunc, AttributeOutput};
+pub use attribute::AttributeFunc;
+
+use crate::span::AttributeOutput;
 
 /// Every scalar function.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
