@@ -3,6 +3,7 @@
 //! Read [`Config`]. Where an option comes from (a flag, a variable) is the command line's matter.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a lake is written, read and queried.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +79,9 @@ pub struct QueryConfig {
     pub threads: Option<usize>,
     /// Whether files, pages and rows are skipped unread. Turning it off changes no answer.
     pub pruning: bool,
+    /// How far beyond the time a query asks for the relations over whole traces read, so that a
+    /// trace that begins or ends outside is whole. A trace longer than that may come out cut.
+    pub trace_margin: Duration,
     /// Memory for file footers, page indexes and trace-id filters, in bytes.
     pub metadata_cache_bytes: usize,
 }
@@ -89,6 +93,7 @@ impl Default for QueryConfig {
             spill_directory: None,
             threads: None,
             pruning: true,
+            trace_margin: Duration::from_secs(3600),
             metadata_cache_bytes: 512 << 20,
         }
     }

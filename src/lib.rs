@@ -34,6 +34,7 @@
 //! | [`ingest`] | bytes in, one file a wire format |
 //! | [`storage`] | files: log, layout, writer, trace-id filters, compaction, retention |
 //! | [`table`] | the door to SQL: the `spans` table, pruning, stored columns as logical ones |
+//! | [`exec`] | operators over whole traces, and the relations they answer |
 //! | [`functions`] | what tracelake adds to SQL's functions |
 //! | [`engine`] | the hub: opens a lake, takes spans in, builds the only session |
 //! | [`cli`] | the person: arguments, prompt, output |
@@ -82,6 +83,7 @@ pub mod workload;
 pub mod ingest;
 pub mod storage;
 pub mod table;
+pub mod exec;
 pub mod functions;
 pub mod engine;
 pub mod cli;

@@ -29,14 +29,24 @@ use futures::{Stream, TryStreamExt};
 use super::aliases::resolve_aliases;
 use super::{Lake, views};
 use crate::error::{Error, Result};
+use crate::exec::{self, TraceRelationTable};
 use crate::functions::{self, AttributeComparison, AttributeSyntax};
-use crate::table::{IdLiterals, LakeFilesTable, SpansTable, StoredComparisons};
+use crate::table::{IdLiterals, LakeFilesTable, SpansTable, StoredComparisons, TraceScope};
 
 /// How long a known snapshot is used before the log is asked for a newer one.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
 
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"];
+const RELATIONS: [&str; 8] = [
+    "spans",
+    "span_events",
+    "span_links",
+    "traces",
+    "span_tree",
+    "service_edges",
+    "critical_paths",
+    "lake_files",
+];
 
 /// SQL over one lake.
 #[derive(Clone)]
@@ -76,13 +86,20 @@ impl Session {
         for function in functions::aggregate::all() {
             context.register_udaf(function.as_ref().clone());
         }
-        let spans = SpansTable::new(
+        let spans = Arc::new(SpansTable::new(
             Arc::clone(lake.log()),
             Arc::clone(lake.filters()),
             lake.store_url().clone(),
             lake.config().query.pruning,
-        );
-        context.register_table("spans", Arc::new(spans))?;
+        ));
+        for relation in exec::relations() {
+            let name = relation.name();
+            let margin = lake.config().query.trace_margin;
+            let scope = TraceScope::with_margin(margin);
+            let table = TraceRelationTable::new(Arc::clone(&spans), relation, scope);
+            context.register_table(name, Arc::new(table))?;
+        }
+        context.register_table("spans", spans)?;
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;
         views::register(&context).await?;

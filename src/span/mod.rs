@@ -20,4 +20,5 @@ pub(crate) use logical_schema::{logical_event_fields, logical_link_fields};
 pub use model::{Attributes, Event, Link, Resource, Scope, Span};
 pub use origin::Origin;
 pub use storage_schema::{column, storage_schema};
+pub(crate) use storage_schema::{STORED_PREFIX, stored_name};
 pub use value::Value;

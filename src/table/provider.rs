@@ -35,7 +35,7 @@ use crate::span::logical_schema;
 use crate::storage::{LakeFile, Log, TraceFilters};
 
 /// How many footers are read at the same time.
-const METADATA_READS: usize = 16;
+pub(super) const METADATA_READS: usize = 16;
 
 /// Columns whose values are long: not decoding them for rows that are ruled out pays.
 const LARGE_COLUMNS: [&str; 5] = [
@@ -49,10 +49,10 @@ const LARGE_COLUMNS: [&str; 5] = [
 /// The spans of a lake as a table; each scan sees the lake's last known snapshot.
 #[derive(Debug)]
 pub struct SpansTable {
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     filters: Arc<TraceFilters>,
-    store_url: ObjectStoreUrl,
-    pruning: bool,
+    pub(super) store_url: ObjectStoreUrl,
+    pub(super) pruning: bool,
 }
 
 impl SpansTable {
@@ -72,26 +72,28 @@ impl SpansTable {
         }
     }
 
-    async fn plan_files(&self, filters: &[Expr]) -> crate::Result<FilePlan> {
+    /// The files in which what `predicate` admits can lie.
+    pub(super) async fn plan_files(&self, predicate: &SpanPredicate) -> crate::Result<FilePlan> {
         let snapshot = self.log.snapshot();
         if !self.pruning {
             return Ok(all_files(&snapshot));
         }
-        let predicate = SpanPredicate::extract(filters);
-        choose_files(&snapshot, &predicate)
-            .prune_by_filters(self.log.store(), &self.filters, &predicate)
+        choose_files(&snapshot, predicate)
+            .prune_by_filters(self.log.store(), &self.filters, predicate)
             .await
     }
 
-    fn source(
+    /// What reads the planned files as rows of `schema`.
+    pub(super) fn source(
         &self,
         state: &dyn Session,
+        schema: SchemaRef,
         plan: &FilePlan,
-        projection: Option<&Vec<usize>>,
+        filters_while_decoding: bool,
     ) -> Result<ParquetSource> {
         let mut options = TableParquetOptions::new();
         options.global = state.config_options().execution.parquet.clone();
-        options.global.pushdown_filters = filters_while_decoding(plan, projection);
+        options.global.pushdown_filters = filters_while_decoding;
         // Trace-id filters were asked, and cached, before the scan was planned.
         options.global.bloom_filter_on_read = false;
         options.global.pruning = self.pruning;
@@ -100,7 +102,7 @@ impl SpansTable {
         let store = runtime.object_store(&self.store_url)?;
         let metadata = runtime.cache_manager.get_file_metadata_cache();
         let reader = CachedParquetFileReaderFactory::new(store, metadata);
-        let source = ParquetSource::new(logical_schema())
+        let source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
         let report = &plan.report;
@@ -175,9 +177,10 @@ impl TableProvider for SpansTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = self.plan_files(filters).await?;
-        let source = self.source(state, &plan, projection)?;
+        let plan = self.plan_files(&SpanPredicate::extract(filters)).await?;
         let schema = logical_schema();
+        let while_decoding = filters_while_decoding(&plan, projection);
+        let source = self.source(state, Arc::clone(&schema), &plan, while_decoding)?;
         let statistics = table_statistics(&plan.files, &schema);
         let files = self.partitioned_files(state, &plan.files, &schema).await?;
         let groups = file_groups(files, state.config().target_partitions());
@@ -221,7 +224,13 @@ fn filters_while_decoding(plan: &FilePlan, projection: Option<&Vec<usize>>) -> b
 }
 
 fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFile> {
-    let meta = ObjectMeta {
+    Ok(PartitionedFile::new_from_meta(located(file)?)
+        .with_statistics(Arc::new(file_statistics(file, schema))))
+}
+
+/// Where a file lies, as the store and its caches know it.
+pub(super) fn located(file: &LakeFile) -> Result<ObjectMeta> {
+    Ok(ObjectMeta {
         location: object_store::path::Path::parse(&file.path)?,
         // Files are never changed in place, so a cache may trust path and size alone.
         last_modified: chrono::DateTime::from_timestamp_millis(file.modified_ms)
@@ -229,9 +238,7 @@ fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFi
         size: file.size,
         e_tag: None,
         version: None,
-    };
-    Ok(PartitionedFile::new_from_meta(meta)
-        .with_statistics(Arc::new(file_statistics(file, schema))))
+    })
 }
 
 fn file_statistics(file: &LakeFile, schema: &SchemaRef) -> Statistics {
