@@ -12,6 +12,7 @@ mod findings;
 mod self_time;
 mod critical_path;
 mod edges;
+mod edges_elsewhere;
 mod stats;
 mod skew;
 mod diff;
@@ -21,8 +22,6 @@ mod waterfall;
 
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod timing;
 
 pub use columns::{NO_OFFSET, SpanRow, TraceBuffer, TraceColumns, UNFINISHED};
 pub use critical_path::{CriticalPath, PathSection};
