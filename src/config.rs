@@ -52,6 +52,15 @@ pub struct StorageConfig {
     pub compact_zstd_level: i32,
     /// The share of lookups for an absent trace that its filter lets through.
     pub bloom_false_positive_rate: f64,
+    /// Columns that span attributes get in a file at the most, a key one for each type of its
+    /// values; the most frequent keys have them. With 0 all attributes are stored as JSON.
+    pub attribute_columns: usize,
+    /// The share of a file's spans that have an attribute which gets a column, at the least.
+    pub attribute_min_share: f64,
+    /// The number of a file's spans that have an attribute which gets a column, at the least.
+    pub attribute_min_rows: u64,
+    /// The length of a key that gets a column, in bytes, at the most.
+    pub attribute_key_bytes: usize,
 }
 
 impl Default for StorageConfig {
@@ -63,6 +72,10 @@ impl Default for StorageConfig {
             ingest_zstd_level: 1,
             compact_zstd_level: 6,
             bloom_false_positive_rate: 0.01,
+            attribute_columns: 96,
+            attribute_min_share: 0.005,
+            attribute_min_rows: 256,
+            attribute_key_bytes: 128,
         }
     }
 }

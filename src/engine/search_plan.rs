@@ -17,12 +17,12 @@ use datafusion::logical_expr::{
 use datafusion::prelude::coalesce;
 
 use crate::error::{Error, Result};
-use crate::functions::scalar::{AnyAttributeFunc, AttributeFunc, AttributeOutput, whole_match};
+use crate::functions::scalar::{AnyAttributeFunc, AttributeFunc, whole_match};
 use crate::search::{
     AttributeCondition, AttributeScope, AttributeTest, AttributeValue, Condition, Cursor, Matching,
     SearchOrder, SpanName, TraceQuery,
 };
-use crate::span::TraceId;
+use crate::span::{AttributeOutput, TraceId};
 
 /// The column of what an order compares.
 pub(super) const KEY: &str = "key";
@@ -300,13 +300,16 @@ fn terms(query: &TraceQuery) -> Result<Vec<Expr>> {
 /// Makes expressions of conditions on attributes.
 struct Attributes {
     text: Arc<ScalarUDF>,
+    exists: Arc<ScalarUDF>,
     any: Arc<ScalarUDF>,
 }
 
 impl Default for Attributes {
     fn default() -> Self {
+        let attribute = |output| Arc::new(ScalarUDF::from(AttributeFunc::new(output)));
         Self {
-            text: Arc::new(ScalarUDF::from(AttributeFunc::new(AttributeOutput::Text))),
+            text: attribute(AttributeOutput::Text),
+            exists: attribute(AttributeOutput::Exists),
             any: Arc::new(ScalarUDF::from(AnyAttributeFunc::default())),
         }
     }
@@ -375,7 +378,11 @@ impl Attributes {
 
     /// A test of one key of a column of JSON objects.
     fn test(&self, column: &str, key: &str, test: &AttributeTest) -> Expr {
-        let value = self.text.call(vec![col(column), lit(key)]);
+        let arguments = vec![col(column), lit(key)];
+        if *test == AttributeTest::Exists {
+            return self.exists.call(arguments);
+        }
+        let value = self.text.call(arguments);
         match test {
             AttributeTest::Exists => value.is_not_null(),
             AttributeTest::Equal(other) => value.eq(literal(other)),

@@ -14,8 +14,9 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, Scala
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::coalesce;
 
-use super::scalar::{AttributeFunc, AttributeOutput};
+use super::scalar::AttributeFunc;
 use super::semconv_keys::as_coalesced;
+use crate::span::AttributeOutput;
 
 /// Integers below this size are told apart as doubles; the next one is not.
 const EXACT: i128 = 1 << 53;

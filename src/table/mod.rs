@@ -9,6 +9,8 @@ mod trace_rows;
 mod trace_ranges;
 mod trace_scan;
 mod adapter;
+mod attribute_access;
+mod attribute_decode;
 mod decode;
 mod stored_literal;
 mod id_literals;

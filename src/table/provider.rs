@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
@@ -31,7 +31,7 @@ use super::adapter::SpanAdapterFactory;
 use super::predicate::SpanPredicate;
 use super::pruning::{FilePlan, PlannedFile, all_files, choose_files};
 use super::row_ranges::row_ranges;
-use crate::span::logical_schema;
+use crate::span::{AttributeColumn, AttributeType, logical_schema};
 use crate::storage::{LakeFile, Log, TraceFilters};
 
 /// How many footers are read at the same time.
@@ -120,6 +120,25 @@ impl SpansTable {
         Ok(source)
     }
 
+    /// The columns of `schema`, and after them those of attributes that are text: the reader
+    /// makes views of them only if it knows of them.
+    pub(super) fn with_text_attributes(&self, schema: SchemaRef) -> SchemaRef {
+        let snapshot = self.log.snapshot();
+        let text = AttributeType::Text.data_type();
+        let columns = snapshot.attribute_columns().iter().filter(|name| {
+            let column = AttributeColumn::parse(name);
+            column.is_none_or(|column| column.value_type.data_type() == text)
+        });
+        let columns: Vec<_> = columns
+            .map(|name| Arc::new(Field::new(name, text.clone(), true)))
+            .collect();
+        if columns.is_empty() {
+            return schema;
+        }
+        let fields = schema.fields().iter().cloned().chain(columns);
+        Arc::new(Schema::new(fields.collect::<Fields>()))
+    }
+
     /// The files for the scan, each with the rows its trace ids can lie in, and its row count.
     async fn partitioned_files(
         &self,
@@ -178,16 +197,19 @@ impl TableProvider for SpansTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.plan_files(&SpanPredicate::extract(filters)).await?;
-        let schema = logical_schema();
+        let schema = self.with_text_attributes(logical_schema());
         let while_decoding = filters_while_decoding(&plan, projection);
         let source = self.source(state, Arc::clone(&schema), &plan, while_decoding)?;
+        // The columns after those of SQL are asked for by nobody but the adapter.
+        let all = || (0..logical_schema().fields().len()).collect();
+        let projection = projection.cloned().unwrap_or_else(all);
         let statistics = table_statistics(&plan.files, &schema);
         let files = self.partitioned_files(state, &plan.files, &schema).await?;
         let groups = file_groups(files, state.config().target_partitions());
         let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(Some(projection))?
             .with_limit(limit)
             .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
             .build();

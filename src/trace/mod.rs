@@ -12,6 +12,7 @@ mod findings;
 mod self_time;
 mod critical_path;
 mod edges;
+mod edges_elsewhere;
 mod stats;
 mod skew;
 mod diff;

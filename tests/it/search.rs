@@ -48,7 +48,7 @@ impl Row {
     }
 
     /// The values of a key in a scope.
-    fn values(&self, scope: AttributeScope, key: &str) -> Vec<String> {
+    fn values(&self, scope: AttributeScope, key: &str) -> Vec<Value> {
         use AttributeScope::{Any, Event, Link, Resource, Scope, Span};
         let mut sets: Vec<&Attributes> = Vec::new();
         if matches!(scope, Any | Span) {
@@ -68,13 +68,18 @@ impl Row {
         }
         let entries = sets.into_iter().flatten();
         let values = entries.filter(|(other, _)| other == key);
-        values.filter_map(|(_, value)| text(value)).collect()
+        values.map(|(_, value)| value.clone()).collect()
     }
 
     fn fulfils(&self, condition: &Condition) -> bool {
         match condition {
             Condition::Attribute(attribute) => {
                 let values = self.values(attribute.scope, &attribute.key);
+                if attribute.test == AttributeTest::Exists {
+                    return !values.is_empty();
+                }
+                let values = values.iter().filter_map(text);
+                let values: Vec<String> = values.collect();
                 values.iter().any(|value| match &attribute.test {
                     // The only pattern these tests use.
                     AttributeTest::Matches(pattern) => {

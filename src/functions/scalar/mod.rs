@@ -11,9 +11,11 @@ use std::sync::Arc;
 use datafusion::logical_expr::ScalarUDF;
 
 pub use any_attribute::{ANY_ATTRIBUTE, AnyAttributeFunc, whole_match};
-pub use attribute::{AttributeFunc, AttributeOutput};
+pub use attribute::AttributeFunc;
 pub use renamed_keys::keys_meaning;
 pub use semconv::{SEMCONV, SemconvFunc};
+
+use crate::span::AttributeOutput;
 
 /// Every scalar function.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
