@@ -97,6 +97,11 @@ pub struct QueryConfig {
     pub trace_margin: Duration,
     /// Memory for file footers, page indexes and trace-id filters, in bytes.
     pub metadata_cache_bytes: usize,
+    /// Spans among which a search looks for the newest traces first; where too few are found it
+    /// goes on with several times as many.
+    pub search_window_spans: u64,
+    /// Memory for whole traces that were looked up, in bytes; zero keeps none.
+    pub trace_cache_bytes: usize,
 }
 
 impl Default for QueryConfig {
@@ -108,6 +113,8 @@ impl Default for QueryConfig {
             pruning: true,
             trace_margin: Duration::from_secs(3600),
             metadata_cache_bytes: 512 << 20,
+            search_window_spans: 500_000,
+            trace_cache_bytes: 64 << 20,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod attribute_columns;
 mod attribute_keys;
 mod attribute_plan;
+mod change;
 mod column_sizes;
 mod compaction;
 mod durable;
@@ -28,8 +29,10 @@ mod vacuum;
 mod writer;
 
 pub use attribute_columns::put_together;
+pub use change::Change;
 pub use column_sizes::{ColumnSize, ColumnSizes, column_sizes};
 pub use compaction::{Compaction, CompactionOutcome, choose_compaction, compact};
+pub use file_reader::FileReader;
 pub use lake_file::LakeFile;
 pub use layout::{Bucket, Hour};
 pub use log::{Commit, Log, Operation};
