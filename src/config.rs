@@ -51,6 +51,8 @@ pub struct StorageConfig {
     pub compact_zstd_level: i32,
     /// The share of lookups for an absent trace that its filter lets through.
     pub bloom_false_positive_rate: f64,
+    /// The share of a compacted file that its index may take; 0 for none.
+    pub index_share: f64,
 }
 
 impl Default for StorageConfig {
@@ -62,6 +64,7 @@ impl Default for StorageConfig {
             ingest_zstd_level: 1,
             compact_zstd_level: 6,
             bloom_false_positive_rate: 0.01,
+            index_share: 0.15,
         }
     }
 }
@@ -78,7 +81,9 @@ pub struct QueryConfig {
     pub threads: Option<usize>,
     /// Whether files, pages and rows are skipped unread. Turning it off changes no answer.
     pub pruning: bool,
-    /// Memory for file footers, page indexes and trace-id filters, in bytes.
+    /// Whether the indexes of compacted files are used. Turning it off changes no answer.
+    pub index: bool,
+    /// Memory for file footers, page indexes, trace-id filters and indexes, in bytes.
     pub metadata_cache_bytes: usize,
 }
 
@@ -89,7 +94,8 @@ impl Default for QueryConfig {
             spill_directory: None,
             threads: None,
             pruning: true,
-            metadata_cache_bytes: 512 << 20,
+            index: true,
+            metadata_cache_bytes: 1 << 30,
         }
     }
 }

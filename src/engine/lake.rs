@@ -13,7 +13,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use super::Session;
 use crate::config::Config;
 use crate::error::Result;
-use crate::storage::{Log, Operation, Store, TraceFilters, write_batch};
+use crate::storage::{Indexes, Log, Operation, Store, TraceFilters, write_batch};
 
 /// How many of a query's largest consumers of memory an error names.
 const NAMED_CONSUMERS: usize = 3;
@@ -39,6 +39,7 @@ pub struct Lake {
 struct Inner {
     log: Arc<Log>,
     filters: Arc<TraceFilters>,
+    indexes: Arc<Indexes>,
     runtime: Arc<RuntimeEnv>,
     store_url: ObjectStoreUrl,
     config: Config,
@@ -72,6 +73,7 @@ impl Lake {
         let store_url = ObjectStoreUrl::parse("tracelake://lake")?;
         // Footers and page indexes take more room than trace-id filters.
         let filter_bytes = config.query.metadata_cache_bytes / 4;
+        let index_bytes = config.query.metadata_cache_bytes / 2;
         let pool = FairSpillPool::new(config.query.memory_limit_bytes);
         let consumers =
             std::num::NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(std::num::NonZeroUsize::MIN);
@@ -82,13 +84,14 @@ impl Lake {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
-            .with_metadata_cache_limit(config.query.metadata_cache_bytes - filter_bytes)
+            .with_metadata_cache_limit(config.query.metadata_cache_bytes - filter_bytes - index_bytes)
             .build_arc()?;
         runtime.register_object_store(store_url.as_ref(), log.store().objects());
         Ok(Self {
             inner: Arc::new(Inner {
                 log: Arc::new(log),
                 filters: Arc::new(TraceFilters::new(filter_bytes)),
+                indexes: Arc::new(Indexes::new(index_bytes)),
                 runtime,
                 store_url,
                 config,
@@ -130,6 +133,12 @@ impl Lake {
 
     pub(super) fn filters(&self) -> &Arc<TraceFilters> {
         &self.inner.filters
+    }
+
+    /// The indexes of the lake's files, `None` where they are not to be used.
+    pub(super) fn indexes(&self) -> Option<&Arc<Indexes>> {
+        let used = self.config().query.pruning && self.config().query.index;
+        used.then_some(&self.inner.indexes)
     }
 
     pub(super) fn runtime(&self) -> &Arc<RuntimeEnv> {

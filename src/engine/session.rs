@@ -78,6 +78,7 @@ impl Session {
         let spans = SpansTable::new(
             Arc::clone(lake.log()),
             Arc::clone(lake.filters()),
+            lake.indexes().cloned(),
             lake.store_url().clone(),
             lake.config().query.pruning,
         );

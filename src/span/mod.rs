@@ -10,6 +10,7 @@ mod model;
 mod origin;
 mod storage_schema;
 mod value;
+mod value_type;
 
 pub use batch::SpanBatchBuilder;
 pub use ids::{SpanId, TraceId};
@@ -21,3 +22,5 @@ pub use model::{Attributes, Event, Link, Resource, Scope, Span};
 pub use origin::Origin;
 pub use storage_schema::{column, storage_schema};
 pub use value::Value;
+pub(crate) use value::write_json_string;
+pub use value_type::ValueType;

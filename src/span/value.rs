@@ -148,7 +148,7 @@ fn write_double(number: f64, out: &mut String) {
 }
 
 /// Appends text as a JSON string.
-pub(super) fn write_json_string(text: &str, out: &mut String) {
+pub(crate) fn write_json_string(text: &str, out: &mut String) {
     out.push('"');
     let mut plain_from = 0;
     for (index, byte) in text.bytes().enumerate() {

@@ -5,6 +5,8 @@ mod provider;
 mod predicate;
 mod pruning;
 mod row_ranges;
+mod index_predicate;
+mod index_matches;
 mod adapter;
 mod decode;
 mod stored_literal;
