@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::coalesce;
 
 use crate::error::{Error, Result};
-use crate::functions::scalar::{AnyAttributeFunc, AttributeFunc, AttributeOutput, whole_match};
+use crate::functions::scalar::{AnyAttributeFunc, AttributeFunc, whole_match};
 use crate::search::{
     AttributeCondition, AttributeScope, AttributeTest, AttributeValue, Condition, Cursor, Matching,
     SearchOrder, SpanName, TraceQuery,

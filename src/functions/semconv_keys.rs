@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, ScalarUDF, lit};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::coalesce;
 
-use super::scalar::{AttributeFunc, AttributeOutput, SEMCONV, keys_meaning};
+use super::scalar::{AttributeFunc, SEMCONV, keys_meaning};
 
 /// `semconv(attributes, 'http.method')` becomes `coalesce(attributes['http.request.method'],
 /// attributes['http.method'])`, before comparisons with numbers are made numeric.
