@@ -61,6 +61,8 @@ pub struct StorageConfig {
     pub attribute_min_rows: u64,
     /// The length of a key that gets a column, in bytes, at the most.
     pub attribute_key_bytes: usize,
+    /// The share of a compacted file that its index may take; 0 for none.
+    pub index_share: f64,
 }
 
 impl Default for StorageConfig {
@@ -76,6 +78,7 @@ impl Default for StorageConfig {
             attribute_min_share: 0.005,
             attribute_min_rows: 256,
             attribute_key_bytes: 128,
+            index_share: 0.15,
         }
     }
 }
@@ -95,7 +98,9 @@ pub struct QueryConfig {
     /// How far beyond the time a query asks for the relations over whole traces read, so that a
     /// trace that begins or ends outside is whole. A trace longer than that may come out cut.
     pub trace_margin: Duration,
-    /// Memory for file footers, page indexes and trace-id filters, in bytes.
+    /// Whether the indexes of compacted files are used. Turning it off changes no answer.
+    pub index: bool,
+    /// Memory for file footers, page indexes, trace-id filters and indexes, in bytes.
     pub metadata_cache_bytes: usize,
     /// Spans among which a search looks for the newest traces first; where too few are found it
     /// goes on with several times as many.
@@ -112,7 +117,8 @@ impl Default for QueryConfig {
             threads: None,
             pruning: true,
             trace_margin: Duration::from_secs(3600),
-            metadata_cache_bytes: 512 << 20,
+            index: true,
+            metadata_cache_bytes: 1 << 30,
             search_window_spans: 500_000,
             trace_cache_bytes: 64 << 20,
         }

@@ -17,7 +17,7 @@ use super::Session;
 use super::trace_lookup::TraceLookup;
 use crate::config::Config;
 use crate::error::Result;
-use crate::storage::{Log, Operation, Store, TraceFilters, write_batch};
+use crate::storage::{Indexes, Log, Operation, Store, TraceFilters, write_batch};
 use crate::table::TraceRows;
 
 /// How long a known snapshot is used before the log is asked for a newer one.
@@ -51,6 +51,7 @@ struct Inner {
     /// What reads related traces ahead; ends with the lake.
     prefetches: Mutex<JoinSet<()>>,
     refreshed: Mutex<Instant>,
+    indexes: Arc<Indexes>,
     runtime: Arc<RuntimeEnv>,
     store_url: ObjectStoreUrl,
     config: Config,
@@ -84,6 +85,7 @@ impl Lake {
         let store_url = ObjectStoreUrl::parse("tracelake://lake")?;
         // Footers and page indexes take more room than trace-id filters.
         let filter_bytes = config.query.metadata_cache_bytes / 4;
+        let index_bytes = config.query.metadata_cache_bytes / 2;
         let pool = FairSpillPool::new(config.query.memory_limit_bytes);
         let consumers =
             std::num::NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(std::num::NonZeroUsize::MIN);
@@ -94,7 +96,9 @@ impl Lake {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
-            .with_metadata_cache_limit(config.query.metadata_cache_bytes - filter_bytes)
+            .with_metadata_cache_limit(
+                config.query.metadata_cache_bytes - filter_bytes - index_bytes,
+            )
             .build_arc()?;
         runtime.register_object_store(store_url.as_ref(), log.store().objects());
         let log = Arc::new(log);
@@ -110,6 +114,7 @@ impl Lake {
             inner: Arc::new(Inner {
                 log,
                 filters,
+                indexes: Arc::new(Indexes::new(index_bytes)),
                 traces: Arc::new(traces),
                 prefetches: Mutex::default(),
                 refreshed: Mutex::new(Instant::now()),
@@ -176,6 +181,12 @@ impl Lake {
 
     pub(super) fn filters(&self) -> &Arc<TraceFilters> {
         &self.inner.filters
+    }
+
+    /// The indexes of the lake's files, `None` where they are not to be used.
+    pub(super) fn indexes(&self) -> Option<&Arc<Indexes>> {
+        let used = self.config().query.pruning && self.config().query.index;
+        used.then_some(&self.inner.indexes)
     }
 
     pub(super) fn runtime(&self) -> &Arc<RuntimeEnv> {

@@ -89,6 +89,7 @@ impl Session {
         let spans = Arc::new(SpansTable::new(
             Arc::clone(lake.log()),
             Arc::clone(lake.filters()),
+            lake.indexes().cloned(),
             lake.store_url().clone(),
             lake.config().query.pruning,
         ));

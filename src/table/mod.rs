@@ -8,6 +8,8 @@ mod row_ranges;
 mod trace_rows;
 mod trace_ranges;
 mod trace_scan;
+mod index_predicate;
+mod index_matches;
 mod adapter;
 mod attribute_access;
 mod attribute_decode;
