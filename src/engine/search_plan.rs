@@ -98,6 +98,16 @@ impl SearchPlan {
         self.page_of(self.grouped(slice.window)?, slice)
     }
 
+    /// The traces of the newest matching spans in a window, a row a span, the newest first.
+    pub(super) fn newest_spans(&self, window: TimeWindow, fetch: usize) -> Result<LogicalPlan> {
+        let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
+        let plan = plan.filter(self.matching(window))?;
+        let plan = plan.project(vec![col("trace_id"), col("start_time")])?;
+        // By time alone: that is how the table knows that older spans need not be read.
+        let plan = plan.sort_with_limit(vec![col("start_time").sort(false, false)], Some(fetch))?;
+        Ok(plan.build()?)
+    }
+
     /// Traces with a matching span in the window, and its place, whether or not other conditions
     /// are fulfilled by other spans of theirs.
     pub(super) fn candidates(&self, slice: &Slice) -> Result<LogicalPlan> {

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{Expr, Operator, Volatility};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::PhysicalExpr;
 
+use super::element_test::ElementTest;
 use super::stored_literal::nanos_of;
 use crate::storage::AttributeScope;
 
@@ -154,7 +155,21 @@ impl IndexPredicate {
                 ]),
                 _ => Condition::Unknown,
             },
+            // That no element passes is not said of any one value.
+            Expr::ScalarFunction(call) if !negated => self.element(call),
             _ => Condition::Unknown,
+        }
+    }
+
+    /// What must hold for some element of a list to pass a test.
+    fn element(&mut self, call: &ScalarFunction) -> Condition {
+        let Some(element) = ElementTest::extract(call, TEXT, NUMBER) else {
+            return Condition::Unknown;
+        };
+        let subject = Subject::Attribute(element.scope, element.key);
+        match holds(&element.test, &subject, false) {
+            Ok(test) => Condition::Of(self.subject(subject), Test::Holds(test)),
+            Err(_) => Condition::Unknown,
         }
     }
 

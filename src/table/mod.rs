@@ -9,6 +9,7 @@ mod trace_rows;
 mod trace_ranges;
 mod trace_scan;
 mod index_predicate;
+mod element_test;
 mod index_matches;
 mod adapter;
 mod attribute_access;
