@@ -222,7 +222,7 @@ impl SearchPlan {
         let fulfilled = if self.same_span {
             all_of(terms)
         } else {
-            terms.reduce(Expr::or).unwrap_or_else(|| lit(true))
+            any_of(terms).unwrap_or_else(|| lit(true))
         };
         all_of(window.filters().into_iter().chain([fulfilled]))
     }
@@ -267,10 +267,27 @@ fn time(nano: i64) -> Expr {
 }
 
 fn all_of(terms: impl IntoIterator<Item = Expr>) -> Expr {
-    terms
-        .into_iter()
-        .reduce(Expr::and)
-        .unwrap_or_else(|| lit(true))
+    joined(terms.into_iter().collect(), Expr::and).unwrap_or_else(|| lit(true))
+}
+
+fn any_of(terms: impl IntoIterator<Item = Expr>) -> Option<Expr> {
+    joined(terms.into_iter().collect(), Expr::or)
+}
+
+/// Terms joined in pairs and pairs of pairs: many of them make no deep expression.
+fn joined(mut terms: Vec<Expr>, join: fn(Expr, Expr) -> Expr) -> Option<Expr> {
+    while terms.len() > 1 {
+        let mut pairs = Vec::with_capacity(terms.len().div_ceil(2));
+        let mut rest = terms.into_iter();
+        while let Some(first) = rest.next() {
+            pairs.push(match rest.next() {
+                Some(second) => join(first, second),
+                None => first,
+            });
+        }
+        terms = pairs;
+    }
+    terms.pop()
 }
 
 /// What is asked of spans besides their time, each as an expression.
@@ -337,9 +354,7 @@ impl Attributes {
             Condition::Or(any) => {
                 let any = any.iter().map(|inner| self.condition(inner));
                 let any = any.collect::<Result<Vec<_>>>()?;
-                any.into_iter()
-                    .reduce(Expr::or)
-                    .unwrap_or_else(|| lit(false))
+                any_of(any).unwrap_or_else(|| lit(false))
             }
             Condition::Not(inner) => Expr::IsNotTrue(Box::new(self.condition(inner)?)),
         })
