@@ -10,6 +10,7 @@ mod trace_ranges;
 mod trace_scan;
 mod index_predicate;
 mod element_test;
+mod coalesced;
 mod index_matches;
 mod adapter;
 mod attribute_access;
