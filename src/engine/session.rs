@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
@@ -19,7 +20,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
@@ -30,13 +31,22 @@ use super::aliases::resolve_aliases;
 use super::{Lake, views};
 use crate::error::{Error, Result};
 use crate::functions::{self, AttributeComparison, AttributeSyntax};
-use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
+use crate::table::{Catalog, CatalogTable, IdLiterals, LakeFilesTable, NewestFirst, SpansTable};
 
 /// How long a known snapshot is used before the log is asked for a newer one.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
 
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"];
+const RELATIONS: [&str; 8] = [
+    "spans",
+    "span_events",
+    "span_links",
+    "services",
+    "operations",
+    "attribute_keys",
+    "attribute_values",
+    "lake_files",
+];
 
 /// SQL over one lake.
 #[derive(Clone)]
@@ -67,6 +77,7 @@ impl Session {
                 .with_default_features()
                 .with_expr_planners(expr_planners())
                 .with_analyzer_rules(analyzer_rules())
+                .with_optimizer_rules(optimizer_rules())
                 .build(),
         );
         for function in functions::scalar::all() {
@@ -82,7 +93,13 @@ impl Session {
             lake.store_url().clone(),
             lake.config().query.pruning,
         );
-        context.register_table("spans", Arc::new(spans))?;
+        let spans = Arc::new(spans);
+        let provider: Arc<dyn TableProvider> = spans.clone();
+        context.register_table("spans", provider)?;
+        for catalog in Catalog::ALL {
+            let table = CatalogTable::new(catalog, Arc::clone(&spans));
+            context.register_table(catalog.name(), Arc::new(table))?;
+        }
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;
         views::register(&context).await?;
@@ -229,6 +246,14 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(AttributeComparison::default()),
     ];
     rules.extend(Analyzer::new().rules);
+    rules
+}
+
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    // When filters have reached the scan, and are still written as it was told them.
+    let pushed = rules.iter().position(|rule| rule.name() == "push_down_filter");
+    rules.insert(pushed.map_or(rules.len(), |at| at + 1), Arc::new(NewestFirst));
     rules
 }
 

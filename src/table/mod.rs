@@ -7,12 +7,18 @@ mod pruning;
 mod row_ranges;
 mod index_predicate;
 mod index_matches;
+mod newest;
 mod adapter;
 mod decode;
 mod stored_literal;
 mod id_literals;
 mod lake_files;
+mod catalog;
+mod catalog_predicate;
+mod catalog_entries;
 
+pub use catalog::{Catalog, CatalogTable};
 pub use id_literals::IdLiterals;
 pub use lake_files::LakeFilesTable;
+pub use newest::NewestFirst;
 pub use provider::SpansTable;

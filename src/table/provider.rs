@@ -31,6 +31,7 @@ use object_store::ObjectMeta;
 
 use super::adapter::SpanAdapterFactory;
 use super::index_predicate::IndexPredicate;
+use super::newest::Newest;
 use super::predicate::SpanPredicate;
 use super::pruning::{FilePlan, PlannedFile, all_files, choose_files};
 use super::row_ranges::{row_ranges, with_index};
@@ -50,7 +51,7 @@ const LARGE_COLUMNS: [&str; 5] = [
 ];
 
 /// The spans of a lake as a table; each scan sees the lake's last known snapshot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SpansTable {
     log: Arc<Log>,
     filters: Arc<TraceFilters>,
@@ -58,6 +59,8 @@ pub struct SpansTable {
     indexes: Option<Arc<Indexes>>,
     store_url: ObjectStoreUrl,
     pruning: bool,
+    /// How many spans are wanted, the newest, where that was said.
+    newest: Option<usize>,
 }
 
 impl SpansTable {
@@ -77,7 +80,28 @@ impl SpansTable {
             indexes,
             store_url,
             pruning,
+            newest: None,
         }
+    }
+
+    /// This table for a scan of which only the newest `count` rows that pass its filters matter;
+    /// `None` where it is one already, or has no use for it.
+    pub(super) fn newest(&self, count: usize) -> Option<Self> {
+        let known = self.newest.is_some() || self.indexes.is_none() || !self.pruning;
+        (!known).then(|| Self {
+            newest: Some(count),
+            ..self.clone()
+        })
+    }
+
+    /// The lake as last known, and where its files lie.
+    pub(super) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The indexes of files, `None` where they are not to be used.
+    pub(super) fn indexes(&self) -> Option<&Arc<Indexes>> {
+        self.indexes.as_ref()
     }
 
     async fn plan_files(&self, filters: &[Expr]) -> crate::Result<FilePlan> {
@@ -85,15 +109,16 @@ impl SpansTable {
         if !self.pruning {
             return Ok(all_files(&snapshot));
         }
-        let predicate = SpanPredicate::extract(filters);
+        let spans = SpanPredicate::extract(filters);
         let store = self.log.store();
-        let plan = choose_files(&snapshot, &predicate)
-            .prune_by_filters(store, &self.filters, &predicate)
+        let plan = choose_files(&snapshot, &spans)
+            .prune_by_filters(store, &self.filters, &spans)
             .await?;
         match &self.indexes {
             Some(indexes) => {
                 let predicate = IndexPredicate::extract(filters);
-                plan.prune_by_index(store, indexes, &predicate).await
+                let newest = self.newest.map(|count| Newest::new(count, &spans));
+                plan.prune_by_index(store, indexes, &predicate, newest).await
             }
             None => Ok(plan),
         }
@@ -127,6 +152,7 @@ impl SpansTable {
             ("files_pruned_by_statistics", report.by_statistics),
             ("files_pruned_by_trace_filter", report.by_trace_filter),
             ("files_pruned_by_index", report.by_index),
+            ("files_pruned_by_newest", report.by_newest),
             ("index_terms", report.index_terms),
             (
                 "index_rows_left",
@@ -205,7 +231,20 @@ impl TableProvider for SpansTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.plan_files(filters).await?;
-        let source = self.source(state, &plan, projection)?;
+        self.scan_files(state, &plan, projection, limit).await
+    }
+}
+
+impl SpansTable {
+    /// The scan of what is planned.
+    pub(super) async fn scan_files(
+        &self,
+        state: &dyn Session,
+        plan: &FilePlan,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let source = self.source(state, plan, projection)?;
         let schema = logical_schema();
         let statistics = table_statistics(&plan.files, &schema);
         let files = self.partitioned_files(state, &plan.files, &schema).await?;
