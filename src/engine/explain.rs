@@ -126,7 +126,11 @@ impl fmt::Display for ExplainReport {
         writeln!(f, "files read                  {:>12}", self.files_read())?;
         if self.index_terms > 0 {
             writeln!(f, "terms asked of the index    {:>12}", self.index_terms)?;
-            writeln!(f, "rows left by the index      {:>12}", self.index_rows_left)?;
+            writeln!(
+                f,
+                "rows left by the index      {:>12}",
+                self.index_rows_left
+            )?;
         }
         writeln!(
             f,

@@ -18,7 +18,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::encoding::{TRACE_COUNT_KEY, VERSION, VERSION_KEY, writer_properties};
+use super::attribute_columns::AttributeColumns;
+use super::attribute_plan::AttributePlan;
+use super::encoding::{SAMPLE_ROWS, TRACE_COUNT_KEY, VERSION, VERSION_KEY, writer_properties};
 use super::index_builder::IndexBuilder;
 use super::index_directory::{INDEX_KEY, IndexPlace, places_text};
 use super::layout::new_path;
@@ -45,9 +47,24 @@ pub(super) enum Purpose {
 /// Dropping it unfinished leaves nothing, or an incomplete upload that the store expires.
 pub(super) struct FileWriter {
     file: LakeFile,
+    attributes: AttributeColumns,
     encoder: ArrowWriter<PartSink>,
     index: Option<IndexWriter>,
     upload: JoinHandle<Result<()>>,
+}
+
+/// What is known of a file before it is written.
+#[derive(Debug, Clone)]
+pub(super) struct FilePlan {
+    pub(super) purpose: Purpose,
+    pub(super) hour: Hour,
+    pub(super) bucket: Bucket,
+    /// Its traces at the most.
+    pub(super) trace_count: u64,
+    /// Its rows at the most.
+    pub(super) row_count: u64,
+    /// The attributes that get columns, in any order.
+    pub(super) attributes: AttributePlan,
 }
 
 /// The index of the row group being encoded, and where those before lie.
@@ -62,19 +79,33 @@ struct IndexWriter {
 }
 
 impl FileWriter {
-    /// Begins a file of at most `trace_count` traces. Must be called within a tokio runtime.
+    /// Begins a file, of which `sample` are the first rows; they are not written by this. Must
+    /// be called within a tokio runtime.
     pub(super) fn try_new(
         store: &Store,
         config: &StorageConfig,
-        purpose: Purpose,
-        (hour, bucket): (Hour, Bucket),
-        trace_count: u64,
+        plan: FilePlan,
+        sample: &RecordBatch,
     ) -> Result<Self> {
+        let FilePlan {
+            purpose,
+            hour,
+            bucket,
+            mut attributes,
+            ..
+        } = plan;
         let level = match purpose {
             Purpose::Ingest => config.ingest_zstd_level,
             Purpose::Compaction => config.compact_zstd_level,
         };
-        let properties = writer_properties(config, level, trace_count)?;
+        let sample = sample.slice(0, sample.num_rows().min(SAMPLE_ROWS));
+        if let Some(objects) = sample.column_by_name(column::ATTRIBUTES) {
+            attributes.arrange(objects.as_string_view());
+        }
+        let mut attribute_columns = AttributeColumns::new(&attributes);
+        let sample = attribute_columns.take_apart(&sample)?;
+        let counts = (plan.trace_count, plan.row_count);
+        let properties = writer_properties(config, level, counts, &sample)?;
         let (parts, received) = mpsc::channel(PARTS_WAITING);
         let sink = PartSink {
             buffer: Vec::new(),
@@ -85,7 +116,10 @@ impl FileWriter {
         let options = ArrowWriterOptions::new()
             .with_properties(properties)
             .with_skip_arrow_metadata(true);
-        let encoder = ArrowWriter::try_new_with_options(sink, storage_schema(), options)
+        let schema = sample.schema();
+        let added = schema.fields().iter().skip(storage_schema().fields().len());
+        let added = added.map(|field| field.name().clone()).collect();
+        let encoder = ArrowWriter::try_new_with_options(sink, schema, options)
             .map_err(|error| Error::internal("cannot encode spans").with_source(error))?;
         let file = LakeFile {
             path: new_path(hour, bucket),
@@ -101,18 +135,21 @@ impl FileWriter {
             max_duration_nano: None,
             null_duration_count: 0,
             modified_ms: 0,
+            attribute_columns: added,
         };
-        let index = (purpose == Purpose::Compaction && config.index_share > 0.0).then(|| IndexWriter {
-            builder: IndexBuilder::new(hour.start_nano()),
-            share: config.index_share,
-            row_group_rows: config.row_group_rows.max(1),
-            rows: 0,
-            start: 0,
-            places: Vec::new(),
-        });
+        let index =
+            (purpose == Purpose::Compaction && config.index_share > 0.0).then(|| IndexWriter {
+                builder: IndexBuilder::new(hour.start_nano()),
+                share: config.index_share,
+                row_group_rows: config.row_group_rows.max(1),
+                rows: 0,
+                start: 0,
+                places: Vec::new(),
+            });
         let upload = Handle::current().spawn(upload(store.clone(), file.location(), received));
         Ok(Self {
             file,
+            attributes: attribute_columns,
             encoder,
             index,
             upload,
@@ -145,7 +182,8 @@ impl FileWriter {
     }
 
     fn encode(&mut self, batch: &RecordBatch) -> Result<()> {
-        match self.encoder.write(batch) {
+        let stored = self.attributes.take_apart(batch)?;
+        match self.encoder.write(&stored) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failure(error)),
         }
@@ -153,7 +191,10 @@ impl FileWriter {
 
     /// The bytes held for the row group being encoded.
     pub(super) fn memory_bytes(&self) -> usize {
-        let index = self.index.as_ref().map_or(0, |index| index.builder.memory_bytes());
+        let index = self
+            .index
+            .as_ref()
+            .map_or(0, |index| index.builder.memory_bytes());
         self.encoder.memory_size() + index
     }
 

@@ -139,7 +139,10 @@ impl IndexBuilder {
     fn add_rows(&mut self, batch: &RecordBatch) -> Result<()> {
         let services = texts(batch, column::SERVICE_NAME)?;
         let names = texts(batch, column::NAME)?;
-        let (kinds, codes) = (small(batch, column::KIND)?, small(batch, column::STATUS_CODE)?);
+        let (kinds, codes) = (
+            small(batch, column::KIND)?,
+            small(batch, column::STATUS_CODE)?,
+        );
         let starts = numbers(batch, column::START_TIME_UNIX_NANO)?;
         // The view of a text is the same where the text is the same place in memory.
         let mut known = HashMap::new();
@@ -312,7 +315,9 @@ impl IndexBuilder {
             });
         }
         let text = render_value(raw).unwrap_or_default();
-        key.terms.terms.push(Some(term(&text, ValueType::of_json(raw))));
+        key.terms
+            .terms
+            .push(Some(term(&text, ValueType::of_json(raw))));
         key.values.insert(raw.into(), number);
         self.bytes += 2 * raw.len() + TERM_BYTES;
         number
@@ -353,18 +358,12 @@ impl IndexBuilder {
     }
 
     /// Keeps the largest keys in less detail until all together fit.
-    fn shrink(
-        &mut self,
-        sections: &mut [(KeyEntry, Vec<u8>)],
-        max_bytes: usize,
-        row_count: u32,
-    ) {
+    fn shrink(&mut self, sections: &mut [(KeyEntry, Vec<u8>)], max_bytes: usize, row_count: u32) {
         let mut total: usize = sections.iter().map(|(_, section)| section.len()).sum();
         while total > max_bytes {
             let shrinkable = sections.iter().enumerate();
             let shrinkable = shrinkable.filter(|(_, (e, _))| e.form != TermForm::Presence);
-            let Some((number, _)) = shrinkable.max_by_key(|(_, (_, section))| section.len())
-            else {
+            let Some((number, _)) = shrinkable.max_by_key(|(_, (_, section))| section.len()) else {
                 return;
             };
             self.fill_origins(number);

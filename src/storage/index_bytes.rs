@@ -109,7 +109,10 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
     let mut hash = bytes.len() as u64 ^ FACTOR;
     let mut words = bytes.chunks_exact(8);
     for word in &mut words {
-        hash = mix(hash, u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        hash = mix(
+            hash,
+            u64::from_le_bytes(word.try_into().unwrap_or_default()),
+        );
     }
     let mut last = [0; 8];
     last[..words.remainder().len()].copy_from_slice(words.remainder());

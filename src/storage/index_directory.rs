@@ -59,7 +59,10 @@ pub(super) fn parse_places(text: &str, count: usize, size: u64) -> Vec<Option<In
     if parts.next() != Some(VERSION) {
         return vec![None; count];
     }
-    let mut places: Vec<_> = parts.take(count).map(|part| parse_place(part, size)).collect();
+    let mut places: Vec<_> = parts
+        .take(count)
+        .map(|part| parse_place(part, size))
+        .collect();
     places.resize(count, None);
     places
 }
@@ -73,8 +76,8 @@ fn parse_place(text: &str, size: u64) -> Option<IndexPlace> {
         directory_length: number()?,
         directory_checksum: u64::from_str_radix(parts.next()?, 16).ok()?,
     };
-    let within = place.offset.checked_add(place.length)? <= size
-        && place.directory_length <= place.length;
+    let within =
+        place.offset.checked_add(place.length)? <= size && place.directory_length <= place.length;
     within.then_some(place)
 }
 
@@ -147,7 +150,10 @@ impl Directory {
             put_bytes(&mut out, entry.key.as_bytes());
             out.push(entry.form as u8);
             out.push(u8::from(entry.has_long_values));
-            entry.type_counts.iter().for_each(|count| put_varint(&mut out, *count));
+            entry
+                .type_counts
+                .iter()
+                .for_each(|count| put_varint(&mut out, *count));
             put_varint(&mut out, entry.value_count);
             put_section(&mut out, place);
         }
@@ -183,7 +189,9 @@ impl Directory {
             }
             let value_count = cursor.varint()?;
             let section = section(&mut cursor)?;
-            let in_order = keys.last().is_none_or(|last| (last.scope, &last.key) < (scope, &key));
+            let in_order = keys
+                .last()
+                .is_none_or(|last| (last.scope, &last.key) < (scope, &key));
             in_order.then(|| {
                 keys.push(KeyEntry {
                     scope,
@@ -207,7 +215,9 @@ impl Directory {
 
     /// The place of a key in the directory.
     pub(super) fn find(&self, scope: AttributeScope, key: &str) -> Option<usize> {
-        let place = self.keys.binary_search_by(|e| (e.scope, e.key.as_str()).cmp(&(scope, key)));
+        let place = self
+            .keys
+            .binary_search_by(|e| (e.scope, e.key.as_str()).cmp(&(scope, key)));
         place.ok()
     }
 
@@ -255,7 +265,13 @@ mod tests {
         assert_eq!(parse_places(&text, 2, 5000), [Some(place), Some(place)]);
         assert_eq!(parse_places(&text, 3, 5000)[2], None);
         assert_eq!(parse_places(&text, 1, 4100), [None]);
-        for odd in ["", "2;1:2:1:0", "1;x", "1;1:2:3:0", "1;18446744073709551615:1:1:0"] {
+        for odd in [
+            "",
+            "2;1:2:1:0",
+            "1;x",
+            "1;1:2:3:0",
+            "1;18446744073709551615:1:1:0",
+        ] {
             assert_eq!(parse_places(odd, 1, 5000), [None], "{odd}");
         }
     }

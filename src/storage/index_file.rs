@@ -69,7 +69,8 @@ impl Indexes {
         let entry = (Arc::clone(&index), 0);
         cache.files.put(file.path.clone(), entry);
         drop(cache);
-        self.inner.account(&file.path, FILE_BYTES + 2 * file.path.len());
+        self.inner
+            .account(&file.path, FILE_BYTES + 2 * file.path.len());
         index
     }
 
@@ -188,7 +189,11 @@ impl FileIndex {
     }
 
     async fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let read = self.store.objects().get_range(&self.file.location(), range).await;
+        let read = self
+            .store
+            .objects()
+            .get_range(&self.file.location(), range)
+            .await;
         read.map_err(|error| name_file(error.into(), &self.file))
     }
 

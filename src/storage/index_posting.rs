@@ -139,7 +139,9 @@ pub(super) fn add_posting(
     let header = cursor.varint()?;
     let count = header >> 3;
     let mut add_blocks = |first: u32, width: u32| {
-        let start = first.checked_mul(width).filter(|start| *start < row_count)?;
+        let start = first
+            .checked_mul(width)
+            .filter(|start| *start < row_count)?;
         rows.insert_range(start..start.saturating_add(width).min(row_count));
         Some(())
     };

@@ -125,12 +125,20 @@ impl GatheredRows {
         for (operation, number) in operations {
             let spans = &self.spans[usize::from(number)];
             out.push(u8::from(operation.service_name.is_some()));
-            put_bytes(&mut out, operation.service_name.as_deref().unwrap_or("").as_bytes());
+            put_bytes(
+                &mut out,
+                operation.service_name.as_deref().unwrap_or("").as_bytes(),
+            );
             put_bytes(&mut out, operation.name.as_bytes());
             out.extend([operation.kind as u8, operation.status_code as u8]);
             out.extend(spans.first_start_nano.to_le_bytes());
             out.extend(spans.last_start_nano.to_le_bytes());
-            put_posting(&mut out, &rows_of[usize::from(number)], row_count, Detail::Rows);
+            put_posting(
+                &mut out,
+                &rows_of[usize::from(number)],
+                row_count,
+                Detail::Rows,
+            );
         }
         Some(out)
     }
@@ -174,7 +182,11 @@ fn columns(operations: &[(SpanOperation, OperationSpans)]) -> Option<RecordBatch
         (column::NAME, names(|o| &o.name), false),
         (column::KIND, names(|o| o.kind.name()), false),
         (column::STATUS_CODE, names(|o| o.status_code.name()), false),
-        ("has_error", Arc::new(all().map(is_error).collect::<BooleanArray>()), false),
+        (
+            "has_error",
+            Arc::new(all().map(is_error).collect::<BooleanArray>()),
+            false,
+        ),
     ])
     .ok()
 }
@@ -283,7 +295,9 @@ impl RowSummary {
 
     /// The number of a row's operation, as in [`Operations`].
     pub fn operation(&self, row: u32) -> usize {
-        self.operation_of.get(row as usize).map_or(usize::MAX, |number| usize::from(*number))
+        self.operation_of
+            .get(row as usize)
+            .map_or(usize::MAX, |number| usize::from(*number))
     }
 
     /// The tick in which a row starts; a later start never has an earlier tick.

@@ -12,8 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::index_bytes::{Cursor, checksum, put_varint};
 use super::index_posting::{
-    Detail, Posting, add_posting, posting_count, put_posting, row_list_bytes,
-    skip_posting,
+    Detail, Posting, add_posting, posting_count, put_posting, row_list_bytes, skip_posting,
 };
 use crate::span::ValueType;
 
@@ -65,7 +64,9 @@ impl GatheredTerms {
         let mut counts = [0; ValueType::ALL.len()];
         let mut last = [u32::MAX; ValueType::ALL.len()];
         for (term, row) in &self.postings {
-            let byte = self.terms[*term as usize].as_ref().and_then(|term| term.last());
+            let byte = self.terms[*term as usize]
+                .as_ref()
+                .and_then(|term| term.last());
             let value_type = byte.map_or(ValueType::String as usize, |byte| *byte as usize);
             if last[value_type] != *row {
                 last[value_type] = *row;
@@ -253,7 +254,9 @@ impl Terms {
         match self.form {
             TermForm::Values => {
                 let types = ValueType::ALL.into_iter();
-                types.filter_map(|value_type| self.place_of(&term(text, value_type))).collect()
+                types
+                    .filter_map(|value_type| self.place_of(&term(text, value_type)))
+                    .collect()
             }
             TermForm::Hashes => {
                 let place = self.place_of(&hashed(text.as_bytes()));
@@ -318,7 +321,9 @@ impl Terms {
         let mut exact = true;
         let mut next: Option<(usize, Cursor<'_>)> = None;
         for place in places {
-            let from = next.take().filter(|(at, _)| at / RESTART == place / RESTART);
+            let from = next
+                .take()
+                .filter(|(at, _)| at / RESTART == place / RESTART);
             let posting = match from {
                 Some((at, mut cursor)) => (at..*place)
                     .try_for_each(|_| skip_posting(&mut cursor, self.row_count))
@@ -381,7 +386,9 @@ impl Terms {
             cursor.varint();
             cursor.bytes().unwrap_or_default()
         };
-        let group = self.term_starts.partition_point(|start| whole(start) < from);
+        let group = self
+            .term_starts
+            .partition_point(|start| whole(start) < from);
         let group = group.saturating_sub(1);
         let Some(start) = self.term_starts.get(group) else {
             return;
@@ -401,7 +408,6 @@ impl Terms {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -417,7 +423,10 @@ mod tests {
         let mut expected: BTreeMap<String, RoaringBitmap> = BTreeMap::new();
         for (row, text) in values {
             let value = term(text, ValueType::String);
-            let known = gathered.terms.iter().position(|t| t.as_ref() == Some(&value));
+            let known = gathered
+                .terms
+                .iter()
+                .position(|t| t.as_ref() == Some(&value));
             let number = known.unwrap_or_else(|| {
                 gathered.terms.push(Some(value));
                 gathered.terms.len() - 1

@@ -151,7 +151,9 @@ impl Catalog {
             let Some(keys) = group.keys(file).await? else {
                 return Ok(false);
             };
-            let asked = keys.iter().filter(|key| self.asks(predicate, key.scope, &key.key));
+            let asked = keys
+                .iter()
+                .filter(|key| self.asks(predicate, key.scope, &key.key));
             if needs_values && !asked.into_iter().all(|key| key.is_listable) {
                 return Ok(false);
             }
@@ -188,13 +190,20 @@ impl CatalogTable {
         if predicate.is_never() {
             return Ok((indexed, others));
         }
-        let log = self.spans.log();
+        let log = &self.spans.log;
         let snapshot = log.snapshot();
-        let files = snapshot.files_by_hour().range(predicate.hours()).flat_map(|(_, files)| files);
+        let files = snapshot
+            .files_by_hour()
+            .range(predicate.hours())
+            .flat_map(|(_, files)| files);
         for file in files {
             if let Some(indexes) = self.spans.indexes() {
                 let index = indexes.of_file(log.store(), file);
-                if self.catalog.is_answered_by(&index, predicate, needs_values).await? {
+                if self
+                    .catalog
+                    .is_answered_by(&index, predicate, needs_values)
+                    .await?
+                {
                     indexed.push((index, file.hour));
                     continue;
                 }
@@ -251,7 +260,11 @@ impl TableProvider for CatalogTable {
             let columns = columns.filter(|(_, field)| names.contains(field.name().as_str()));
             let columns: Vec<usize> = columns.map(|(index, _)| index).collect();
             let plan: FilePlan = files_of(&others);
-            Some(self.spans.scan_files(state, &plan, Some(&columns), None).await?)
+            Some(
+                self.spans
+                    .scan_files(state, &plan, Some(&columns), None)
+                    .await?,
+            )
         };
         let partition = CatalogPartition {
             catalog: self.catalog,
@@ -302,7 +315,10 @@ impl PartitionStream for CatalogPartition {
         let schema = Arc::clone(&self.schema);
         let rows = async move { rows(entries, indexed, scan, context, &schema).await };
         let stream = futures::stream::once(rows);
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))
+        Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            stream,
+        ))
     }
 }
 

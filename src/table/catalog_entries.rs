@@ -84,9 +84,17 @@ impl Entries {
         Ok(())
     }
 
-    async fn add_keys(&mut self, file: &FileIndex, group: &RowGroupIndex, hour: Hour) -> Result<()> {
+    async fn add_keys(
+        &mut self,
+        file: &FileIndex,
+        group: &RowGroupIndex,
+        hour: Hour,
+    ) -> Result<()> {
         for listed in group.keys(file).await?.unwrap_or_default() {
-            if !self.catalog.asks(&self.predicate, listed.scope, &listed.key) {
+            if !self
+                .catalog
+                .asks(&self.predicate, listed.scope, &listed.key)
+            {
                 continue;
             }
             let is_keys = self.catalog == Catalog::AttributeKeys;
@@ -172,7 +180,10 @@ impl Entries {
         value_type: ValueType,
         text: &str,
     ) -> Result<()> {
-        let values = self.distinct.entry((scope, key.to_string(), value_type)).or_default();
+        let values = self
+            .distinct
+            .entry((scope, key.to_string(), value_type))
+            .or_default();
         if !values.contains(text) {
             self.memory.try_grow(ENTRY_BYTES / 4 + text.len())?;
             values.insert(text.into());
@@ -193,7 +204,9 @@ impl Entries {
             for row in 0..batch.num_rows() {
                 let start = starts.value(row);
                 let operation = SpanOperation {
-                    service_name: services.is_valid(row).then(|| services.value(row).to_string()),
+                    service_name: services
+                        .is_valid(row)
+                        .then(|| services.value(row).to_string()),
                     name: names.value(row).to_string(),
                     kind: SpanKind::from_name(kinds.value(row)).unwrap_or_default(),
                     status_code: StatusCode::from_name(codes.value(row)).unwrap_or_default(),
@@ -229,7 +242,9 @@ impl Entries {
             (AttributeScope::Event, "events"),
             (AttributeScope::Link, "links"),
         ] {
-            let lists = batch.column_by_name(name).and_then(|lists| lists.as_list_opt::<i32>());
+            let lists = batch
+                .column_by_name(name)
+                .and_then(|lists| lists.as_list_opt::<i32>());
             let Some(lists) = lists.filter(|lists| lists.is_valid(row)) else {
                 continue;
             };
@@ -263,7 +278,9 @@ impl Entries {
             let value_type = ValueType::of_json(raw);
             let text = render_value(raw);
             if self.catalog == Catalog::AttributeKeys {
-                if self.counts_values && let Some(text) = &text {
+                if self.counts_values
+                    && let Some(text) = &text
+                {
                     self.add_distinct(scope, &key, value_type, text)?;
                 }
                 of_row.insert((scope, key.into_owned(), value_type, None));
@@ -324,7 +341,9 @@ impl Entries {
             columns.push(texts(|key| key.3.as_deref().unwrap_or_default()));
         }
         columns.push(texts(|key| key.2.name()));
-        let counts = all.iter().map(|(_, (count, _))| i64::try_from(*count).unwrap_or(i64::MAX));
+        let counts = all
+            .iter()
+            .map(|(_, (count, _))| i64::try_from(*count).unwrap_or(i64::MAX));
         columns.push(Arc::new(Int64Array::from_iter_values(counts)));
         if self.catalog == Catalog::AttributeKeys {
             let distinct = all.iter().map(|((scope, key, value_type, _), _)| {

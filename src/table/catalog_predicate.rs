@@ -51,7 +51,9 @@ impl CatalogPredicate {
     }
 
     pub(super) fn admits_scope(&self, scope: &str) -> bool {
-        self.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope))
+        self.scopes
+            .as_ref()
+            .is_none_or(|scopes| scopes.contains(scope))
     }
 
     pub(super) fn admits_key(&self, key: &str) -> bool {
@@ -176,7 +178,10 @@ mod tests {
     use super::*;
 
     fn time(nanos: i64) -> Expr {
-        lit(ScalarValue::TimestampNanosecond(Some(nanos), Some("UTC".into())))
+        lit(ScalarValue::TimestampNanosecond(
+            Some(nanos),
+            Some("UTC".into()),
+        ))
     }
 
     #[test]

@@ -167,7 +167,9 @@ fn of_operations(operations: &Operations, expr: &Arc<dyn PhysicalExpr>) -> RowMa
     };
     let mut rows = RoaringBitmap::new();
     let mut exact = true;
-    let marks: Vec<bool> = (0..holds.len()).map(|n| holds.is_valid(n) && holds.value(n)).collect();
+    let marks: Vec<bool> = (0..holds.len())
+        .map(|n| holds.is_valid(n) && holds.value(n))
+        .collect();
     if marks.iter().all(|marked| *marked) {
         return RowMatches::all();
     }

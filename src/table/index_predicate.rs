@@ -170,8 +170,10 @@ impl IndexPredicate {
 /// Whether an expression bounds the start time by a literal, which is then known to the pruning
 /// of files.
 fn is_about_time(expr: &Expr) -> bool {
-    let is_start = |expr: &Expr| matches!(expr, Expr::Column(column) if column.name == "start_time");
-    let is_time = |expr: &Expr| matches!(expr, Expr::Literal(value, _) if nanos_of(value).is_some());
+    let is_start =
+        |expr: &Expr| matches!(expr, Expr::Column(column) if column.name == "start_time");
+    let is_time =
+        |expr: &Expr| matches!(expr, Expr::Literal(value, _) if nanos_of(value).is_some());
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             use Operator::{Eq, Gt, GtEq, Lt, LtEq};
@@ -203,7 +205,10 @@ fn subject_of(expr: &Expr) -> Option<Subject> {
         let (is_fine, next) = match expr {
             Expr::Column(column) => {
                 let known = OPERATION_COLUMNS.contains(&column.name.as_str());
-                (known && agrees(Subject::Operation), TreeNodeRecursion::Continue)
+                (
+                    known && agrees(Subject::Operation),
+                    TreeNodeRecursion::Continue,
+                )
             }
             Expr::ScalarFunction(function) => match attribute_of(function) {
                 Some((scope, key)) => {
@@ -212,7 +217,10 @@ fn subject_of(expr: &Expr) -> Option<Subject> {
                 }
                 None => {
                     let volatility = function.func.signature().volatility;
-                    (volatility != Volatility::Volatile, TreeNodeRecursion::Continue)
+                    (
+                        volatility != Volatility::Volatile,
+                        TreeNodeRecursion::Continue,
+                    )
                 }
             },
             Expr::Alias(_)
@@ -312,7 +320,9 @@ pub(super) fn value_schema() -> SchemaRef {
 fn operation_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let schema = crate::span::logical_schema();
-        let fields = OPERATION_COLUMNS.iter().filter_map(|name| schema.field_with_name(name).ok());
+        let fields = OPERATION_COLUMNS
+            .iter()
+            .filter_map(|name| schema.field_with_name(name).ok());
         Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
     });
     Arc::clone(&SCHEMA)

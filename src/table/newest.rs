@@ -84,8 +84,9 @@ fn with_newest(plan: &LogicalPlan, name: &str, count: usize) -> Option<LogicalPl
     let scan = loop {
         match plan {
             LogicalPlan::Projection(projection) => {
-                let found = projection.expr.iter().find(|e| e.schema_name().to_string() == name
-                    || e.qualified_name().1 == name)?;
+                let found = projection.expr.iter().find(|e| {
+                    e.schema_name().to_string() == name || e.qualified_name().1 == name
+                })?;
                 name = column_name(found)?.to_string();
                 above.push(plan);
                 plan = &projection.input;
@@ -148,7 +149,8 @@ impl Newest {
 
     /// Whether no row of a file is wanted.
     pub(super) fn excludes(&self, file: &LakeFile) -> bool {
-        self.cutoff().is_some_and(|cutoff| file.max_start_nano < cutoff)
+        self.cutoff()
+            .is_some_and(|cutoff| file.max_start_nano < cutoff)
     }
 
     /// Notes the rows of a row group that surely pass.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
@@ -35,11 +35,11 @@ use super::newest::Newest;
 use super::predicate::SpanPredicate;
 use super::pruning::{FilePlan, PlannedFile, all_files, choose_files};
 use super::row_ranges::{row_ranges, with_index};
-use crate::span::logical_schema;
+use crate::span::{AttributeColumn, AttributeType, logical_schema};
 use crate::storage::{Indexes, LakeFile, Log, TraceFilters};
 
 /// How many footers are read at the same time.
-const METADATA_READS: usize = 16;
+pub(super) const METADATA_READS: usize = 16;
 
 /// Columns whose values are long: not decoding them for rows that are ruled out pays.
 const LARGE_COLUMNS: [&str; 5] = [
@@ -53,12 +53,12 @@ const LARGE_COLUMNS: [&str; 5] = [
 /// The spans of a lake as a table; each scan sees the lake's last known snapshot.
 #[derive(Debug, Clone)]
 pub struct SpansTable {
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     filters: Arc<TraceFilters>,
     /// `None` where indexes are not to be used.
     indexes: Option<Arc<Indexes>>,
-    store_url: ObjectStoreUrl,
-    pruning: bool,
+    pub(super) store_url: ObjectStoreUrl,
+    pub(super) pruning: bool,
     /// How many spans are wanted, the newest, where that was said.
     newest: Option<usize>,
 }
@@ -94,45 +94,33 @@ impl SpansTable {
         })
     }
 
-    /// The lake as last known, and where its files lie.
-    pub(super) fn log(&self) -> &Arc<Log> {
-        &self.log
-    }
-
     /// The indexes of files, `None` where they are not to be used.
     pub(super) fn indexes(&self) -> Option<&Arc<Indexes>> {
         self.indexes.as_ref()
     }
 
-    async fn plan_files(&self, filters: &[Expr]) -> crate::Result<FilePlan> {
+    /// The files in which what `predicate` admits can lie.
+    pub(super) async fn plan_files(&self, predicate: &SpanPredicate) -> crate::Result<FilePlan> {
         let snapshot = self.log.snapshot();
         if !self.pruning {
             return Ok(all_files(&snapshot));
         }
-        let spans = SpanPredicate::extract(filters);
-        let store = self.log.store();
-        let plan = choose_files(&snapshot, &spans)
-            .prune_by_filters(store, &self.filters, &spans)
-            .await?;
-        match &self.indexes {
-            Some(indexes) => {
-                let predicate = IndexPredicate::extract(filters);
-                let newest = self.newest.map(|count| Newest::new(count, &spans));
-                plan.prune_by_index(store, indexes, &predicate, newest).await
-            }
-            None => Ok(plan),
-        }
+        choose_files(&snapshot, predicate)
+            .prune_by_filters(self.log.store(), &self.filters, predicate)
+            .await
     }
 
-    fn source(
+    /// What reads the planned files as rows of `schema`.
+    pub(super) fn source(
         &self,
         state: &dyn Session,
+        schema: SchemaRef,
         plan: &FilePlan,
-        projection: Option<&Vec<usize>>,
+        filters_while_decoding: bool,
     ) -> Result<ParquetSource> {
         let mut options = TableParquetOptions::new();
         options.global = state.config_options().execution.parquet.clone();
-        options.global.pushdown_filters = filters_while_decoding(plan, projection);
+        options.global.pushdown_filters = filters_while_decoding;
         // Trace-id filters were asked, and cached, before the scan was planned.
         options.global.bloom_filter_on_read = false;
         options.global.pruning = self.pruning;
@@ -141,7 +129,7 @@ impl SpansTable {
         let store = runtime.object_store(&self.store_url)?;
         let metadata = runtime.cache_manager.get_file_metadata_cache();
         let reader = CachedParquetFileReaderFactory::new(store, metadata);
-        let source = ParquetSource::new(logical_schema())
+        let source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
         let report = &plan.report;
@@ -164,6 +152,25 @@ impl SpansTable {
                 .add(count);
         }
         Ok(source)
+    }
+
+    /// The columns of `schema`, and after them those of attributes that are text: the reader
+    /// makes views of them only if it knows of them.
+    pub(super) fn with_text_attributes(&self, schema: SchemaRef) -> SchemaRef {
+        let snapshot = self.log.snapshot();
+        let text = AttributeType::Text.data_type();
+        let columns = snapshot.attribute_columns().iter().filter(|name| {
+            let column = AttributeColumn::parse(name);
+            column.is_none_or(|column| column.value_type.data_type() == text)
+        });
+        let columns: Vec<_> = columns
+            .map(|name| Arc::new(Field::new(name, text.clone(), true)))
+            .collect();
+        if columns.is_empty() {
+            return schema;
+        }
+        let fields = schema.fields().iter().cloned().chain(columns);
+        Arc::new(Schema::new(fields.collect::<Fields>()))
     }
 
     /// The files for the scan, each with the rows its trace ids can lie in, and its row count.
@@ -230,7 +237,17 @@ impl TableProvider for SpansTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = self.plan_files(filters).await?;
+        let spans = SpanPredicate::extract(filters);
+        let plan = self.plan_files(&spans).await?;
+        let plan = match &self.indexes {
+            Some(indexes) if self.pruning => {
+                let predicate = IndexPredicate::extract(filters);
+                let newest = self.newest.map(|count| Newest::new(count, &spans));
+                plan.prune_by_index(self.log.store(), indexes, &predicate, newest)
+                    .await?
+            }
+            _ => plan,
+        };
         self.scan_files(state, &plan, projection, limit).await
     }
 }
@@ -244,15 +261,19 @@ impl SpansTable {
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let source = self.source(state, plan, projection)?;
-        let schema = logical_schema();
+        let schema = self.with_text_attributes(logical_schema());
+        let while_decoding = filters_while_decoding(plan, projection);
+        let source = self.source(state, Arc::clone(&schema), plan, while_decoding)?;
+        // The columns after those of SQL are asked for by nobody but the adapter.
+        let all = || (0..logical_schema().fields().len()).collect();
+        let projection = projection.cloned().unwrap_or_else(all);
         let statistics = table_statistics(&plan.files, &schema);
         let files = self.partitioned_files(state, &plan.files, &schema).await?;
         let groups = file_groups(files, state.config().target_partitions());
         let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(Some(projection))?
             .with_limit(limit)
             .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
             .build();
@@ -289,7 +310,13 @@ fn filters_while_decoding(plan: &FilePlan, projection: Option<&Vec<usize>>) -> b
 }
 
 fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFile> {
-    let meta = ObjectMeta {
+    Ok(PartitionedFile::new_from_meta(located(file)?)
+        .with_statistics(Arc::new(file_statistics(file, schema))))
+}
+
+/// Where a file lies, as the store and its caches know it.
+pub(super) fn located(file: &LakeFile) -> Result<ObjectMeta> {
+    Ok(ObjectMeta {
         location: object_store::path::Path::parse(&file.path)?,
         // Files are never changed in place, so a cache may trust path and size alone.
         last_modified: chrono::DateTime::from_timestamp_millis(file.modified_ms)
@@ -297,9 +324,7 @@ fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFi
         size: file.size,
         e_tag: None,
         version: None,
-    };
-    Ok(PartitionedFile::new_from_meta(meta)
-        .with_statistics(Arc::new(file_statistics(file, schema))))
+    })
 }
 
 fn file_statistics(file: &LakeFile, schema: &SchemaRef) -> Statistics {

@@ -190,7 +190,10 @@ impl FilePlan {
             while asked.len() < reads
                 && let Some(planned) = waiting.next()
             {
-                if newest.as_ref().is_some_and(|newest| newest.excludes(&planned.file)) {
+                if newest
+                    .as_ref()
+                    .is_some_and(|newest| newest.excludes(&planned.file))
+                {
                     self.report.by_newest += 1;
                     continue;
                 }
@@ -304,6 +307,7 @@ mod tests {
                     max_duration_nano: None,
                     null_duration_count: 0,
                     modified_ms: 0,
+                    attribute_columns: Vec::new(),
                 })
             })
         });

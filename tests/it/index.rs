@@ -118,7 +118,9 @@ impl Filter {
                         let texts: Vec<String> = texts.iter().map(|t| quoted(t)).collect();
                         format!("{place} IN ({})", texts.join(", "))
                     }
-                    TextTest::Prefix(text) => format!("{place} LIKE {}", quoted(&format!("{text}%"))),
+                    TextTest::Prefix(text) => {
+                        format!("{place} LIKE {}", quoted(&format!("{text}%")))
+                    }
                     TextTest::Contains(text) => {
                         format!("{place} LIKE {}", quoted(&format!("%{text}%")))
                     }
@@ -178,13 +180,25 @@ impl Filter {
 }
 
 const KEYS: [&str; 9] = [
-    "mixed", "user", "path", "rare", "dense", "it's \"odd\"", "line\nbreak\0", "", "never",
+    "mixed",
+    "user",
+    "path",
+    "rare",
+    "dense",
+    "it's \"odd\"",
+    "line\nbreak\0",
+    "",
+    "never",
 ];
 
 fn random_value(random: &mut SmallRng, key: &str) -> Value {
     match key {
         "user" => Value::Int(random.random_range(0..900)),
-        "path" => Value::String(format!("/api/v{}/{}", random.random_range(1..4), random.random_range(0..700))),
+        "path" => Value::String(format!(
+            "/api/v{}/{}",
+            random.random_range(1..4),
+            random.random_range(0..700)
+        )),
         "dense" => Value::String(["GET", "POST"][random.random_range(0..2)].into()),
         "" => Value::String("x".repeat(random.random_range(1020..1030))),
         _ => match random.random_range(0..12) {
@@ -231,7 +245,10 @@ fn random_filter(random: &mut SmallRng, depth: u32) -> Filter {
         Place::Column(_) => format!("op {}", random.random_range(0..40)),
     };
     let is_column = matches!(place, Place::Column(_));
-    let plain: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '/').collect();
+    let plain: String = text
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '/')
+        .collect();
     let start: String = plain.chars().take(random.random_range(1..8)).collect();
     match random.random_range(0..12) {
         0 | 1 => Filter::Text(place, TextTest::Compare("=", text)),
@@ -267,15 +284,24 @@ fn spans(random: &mut SmallRng, count: usize) -> (Vec<arrow::array::RecordBatch>
         while builder.len() < count / 3 {
             let mut attributes = Vec::new();
             if random.random_bool(0.8) {
-                attributes.push(("host".to_string(), Value::String(format!("h{}", random.random_range(0..6)))));
+                attributes.push((
+                    "host".to_string(),
+                    Value::String(format!("h{}", random.random_range(0..6))),
+                ));
             }
-            let service = random.random_bool(0.9).then(|| format!("s{}", random.random_range(0..5)));
+            let service = random
+                .random_bool(0.9)
+                .then(|| format!("s{}", random.random_range(0..5)));
             if let Some(service) = &service {
                 attributes.push(("service.name".into(), Value::String(service.clone())));
             }
-            let resource = Resource { attributes: attributes.clone(), ..Resource::default() };
+            let resource = Resource {
+                attributes: attributes.clone(),
+                ..Resource::default()
+            };
             let origin = Origin::new(&resource, &Scope::default());
-            let trace_id = TraceId::from_bytes(random.random::<u128>().max(1).to_be_bytes()).unwrap();
+            let trace_id =
+                TraceId::from_bytes(random.random::<u128>().max(1).to_be_bytes()).unwrap();
             for _ in 0..random.random_range(1..20) {
                 let id = SpanId::from_bytes(random.random::<u64>().max(1).to_be_bytes()).unwrap();
                 let mut span = Span::new(trace_id, id, START + random.random_range(0..3 * HOUR));
@@ -290,7 +316,8 @@ fn spans(random: &mut SmallRng, count: usize) -> (Vec<arrow::array::RecordBatch>
                         _ => 0.4,
                     };
                     if random.random_bool(share) {
-                        span.attributes.push(((*key).to_string(), random_value(random, key)));
+                        span.attributes
+                            .push(((*key).to_string(), random_value(random, key)));
                     }
                 }
                 if random.random_bool(0.1) {
@@ -335,7 +362,10 @@ fn config(index: bool) -> Config {
 }
 
 /// The same compacted lake, with its index and without.
-async fn lakes(batches: Vec<arrow::array::RecordBatch>, share: f64) -> (Session, Session, tempfile::TempDir) {
+async fn lakes(
+    batches: Vec<arrow::array::RecordBatch>,
+    share: f64,
+) -> (Session, Session, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let location = directory.path().to_string_lossy().into_owned();
     let mut with_share = config(true);
@@ -346,7 +376,11 @@ async fn lakes(batches: Vec<arrow::array::RecordBatch>, share: f64) -> (Session,
     }
     lake.compact(Arc::new(|_| {})).await.unwrap();
     let plain = Lake::open(&location, config(false)).await.unwrap();
-    (lake.session().await.unwrap(), plain.session().await.unwrap(), directory)
+    (
+        lake.session().await.unwrap(),
+        plain.session().await.unwrap(),
+        directory,
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -380,13 +414,25 @@ async fn any_filter_gives_the_same_rows_with_the_index_without_it_and_row_by_row
                 .map(|row| (-row.start, row.id.as_str()))
                 .collect();
             newest.sort_unstable();
-            let (skip, limit) = (random.random_range(0..3usize), random.random_range(1..30usize));
-            let mut sql = format!("SELECT span_id, attributes['path'] FROM spans WHERE {condition} ORDER BY start_time DESC, span_id LIMIT {limit}");
+            let (skip, limit) = (
+                random.random_range(0..3usize),
+                random.random_range(1..30usize),
+            );
+            let mut sql = format!(
+                "SELECT span_id, attributes['path'] FROM spans WHERE {condition} ORDER BY start_time DESC, span_id LIMIT {limit}"
+            );
             let _ = write!(sql, " OFFSET {skip}");
-            let found: Vec<String> =
-                rows(&indexed, &sql).await.into_iter().map(|mut row| row.remove(0)).collect();
-            let expected: Vec<&str> =
-                newest.iter().skip(skip).take(limit).map(|(_, id)| *id).collect();
+            let found: Vec<String> = rows(&indexed, &sql)
+                .await
+                .into_iter()
+                .map(|mut row| row.remove(0))
+                .collect();
+            let expected: Vec<&str> = newest
+                .iter()
+                .skip(skip)
+                .take(limit)
+                .map(|(_, id)| *id)
+                .collect();
             assert_eq!(found, expected, "{sql}");
             let report = indexed.explain(&sql).await.unwrap();
             narrowed += usize::from(report.index_terms > 0 && report.index_rows_left < all.len());
@@ -427,7 +473,8 @@ async fn a_damaged_newer_or_misplaced_index_is_read_past() {
     let expected = rows(&plain, sql).await;
     assert!(!expected.is_empty());
     assert!(indexed.explain(sql).await.unwrap().index_rows_left < 1200);
-    let catalog = "SELECT scope, key, value, type, span_count FROM attribute_values ORDER BY 1, 2, 3, 4";
+    let catalog =
+        "SELECT scope, key, value, type, span_count FROM attribute_values ORDER BY 1, 2, 3, 4";
     let listed = rows(&plain, catalog).await;
     assert_eq!(rows(&indexed, catalog).await, listed);
     let originals: Vec<_> = files(directory.path())
@@ -447,9 +494,14 @@ async fn a_damaged_newer_or_misplaced_index_is_read_past() {
         },
         // Some bytes of the sections.
         |bytes, at| {
-            let start = bytes[at + 2..].iter().position(|byte| *byte == b':').unwrap();
-            let offset: usize =
-                std::str::from_utf8(&bytes[at + 2..at + 2 + start]).unwrap().parse().unwrap();
+            let start = bytes[at + 2..]
+                .iter()
+                .position(|byte| *byte == b':')
+                .unwrap();
+            let offset: usize = std::str::from_utf8(&bytes[at + 2..at + 2 + start])
+                .unwrap()
+                .parse()
+                .unwrap();
             for byte in &mut bytes[offset..offset + 3000] {
                 *byte = byte.wrapping_mul(31).wrapping_add(7);
             }
@@ -465,7 +517,9 @@ async fn a_damaged_newer_or_misplaced_index_is_read_past() {
             damage(&mut bytes, at);
             std::fs::write(path, &bytes).unwrap();
         }
-        let lake = Lake::open(&directory.path().to_string_lossy(), config(true)).await.unwrap();
+        let lake = Lake::open(&directory.path().to_string_lossy(), config(true))
+            .await
+            .unwrap();
         let session = lake.session().await.unwrap();
         assert_eq!(rows(&session, sql).await, expected, "damage {number}");
         assert_eq!(rows(&session, catalog).await, listed, "damage {number}");
@@ -477,7 +531,9 @@ async fn catalogues_count_the_same_from_indexes_and_from_spans() {
     let mut random = SmallRng::seed_from_u64(5);
     let (batches, all) = spans(&mut random, 3000);
     let (indexed, plain, _directory) = lakes(batches, 0.6).await;
-    let users = all.iter().filter(|row| row.attributes.iter().any(|(key, _)| key == "user"));
+    let users = all
+        .iter()
+        .filter(|row| row.attributes.iter().any(|(key, _)| key == "user"));
     let sql = "SELECT span_count, distinct_count <= 900 FROM attribute_keys WHERE key = 'user'";
     let expected = [users.count().to_string(), "true".to_string()];
     assert_eq!(rows(&indexed, sql).await, [expected]);
@@ -513,11 +569,17 @@ async fn the_newest_spans_are_found_in_the_newest_hour() {
             "SELECT span_id FROM spans WHERE {condition} ORDER BY start_time DESC, span_id LIMIT 5"
         );
         let report = indexed.explain(&sql).await.unwrap();
-        let newest = report.pruned_by.iter().find(|(step, _)| step.contains("newest")).unwrap();
+        let newest = report
+            .pruned_by
+            .iter()
+            .find(|(step, _)| step.contains("newest"))
+            .unwrap();
         assert!(newest.1 >= 2, "{report}");
         assert!(report.index_rows_left < 300, "{report}");
     }
-    let absent = indexed.explain("SELECT * FROM spans WHERE attributes['never'] = 'x'").await;
+    let absent = indexed
+        .explain("SELECT * FROM spans WHERE attributes['never'] = 'x'")
+        .await;
     let absent = absent.unwrap();
     assert_eq!((absent.files_read(), absent.row_count), (0, 0), "{absent}");
 }
