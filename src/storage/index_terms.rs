@@ -253,7 +253,8 @@ impl Terms {
     pub fn find(&self, text: &str) -> Vec<usize> {
         match self.form {
             TermForm::Values => {
-                let types = ValueType::ALL.into_iter();
+                // A key without a value has no text.
+                let types = ValueType::ALL.into_iter().filter(|t| *t != ValueType::Null);
                 types
                     .filter_map(|value_type| self.place_of(&term(text, value_type)))
                     .collect()
