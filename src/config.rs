@@ -3,6 +3,7 @@
 //! Read [`Config`]. Where an option comes from (a flag, a variable) is the command line's matter.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a lake is written, read and queried.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +61,8 @@ pub struct StorageConfig {
     pub attribute_min_rows: u64,
     /// The length of a key that gets a column, in bytes, at the most.
     pub attribute_key_bytes: usize,
+    /// The share of a compacted file that its index may take; 0 for none.
+    pub index_share: f64,
 }
 
 impl Default for StorageConfig {
@@ -75,6 +78,7 @@ impl Default for StorageConfig {
             attribute_min_share: 0.005,
             attribute_min_rows: 256,
             attribute_key_bytes: 128,
+            index_share: 0.15,
         }
     }
 }
@@ -91,8 +95,18 @@ pub struct QueryConfig {
     pub threads: Option<usize>,
     /// Whether files, pages and rows are skipped unread. Turning it off changes no answer.
     pub pruning: bool,
-    /// Memory for file footers, page indexes and trace-id filters, in bytes.
+    /// How far beyond the time a query asks for the relations over whole traces read, so that a
+    /// trace that begins or ends outside is whole. A trace longer than that may come out cut.
+    pub trace_margin: Duration,
+    /// Whether the indexes of compacted files are used. Turning it off changes no answer.
+    pub index: bool,
+    /// Memory for file footers, page indexes, trace-id filters and indexes, in bytes.
     pub metadata_cache_bytes: usize,
+    /// Spans among which a search looks for the newest traces first; where too few are found it
+    /// goes on with several times as many.
+    pub search_window_spans: u64,
+    /// Memory for whole traces that were looked up, in bytes; zero keeps none.
+    pub trace_cache_bytes: usize,
 }
 
 impl Default for QueryConfig {
@@ -102,7 +116,11 @@ impl Default for QueryConfig {
             spill_directory: None,
             threads: None,
             pruning: true,
-            metadata_cache_bytes: 512 << 20,
+            trace_margin: Duration::from_secs(3600),
+            index: true,
+            metadata_cache_bytes: 1 << 30,
+            search_window_spans: 500_000,
+            trace_cache_bytes: 64 << 20,
         }
     }
 }

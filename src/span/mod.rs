@@ -11,6 +11,7 @@ mod model;
 mod origin;
 mod storage_schema;
 mod value;
+mod value_type;
 
 pub use attribute_column::{
     AttributeColumn, AttributeOutput, AttributeType, AttributeValue, attribute_column_name,
@@ -24,5 +25,7 @@ pub use logical_schema::{COLUMN_ALIASES, IdKind, logical_schema};
 pub(crate) use logical_schema::{logical_event_fields, logical_link_fields};
 pub use model::{Attributes, Event, Link, Resource, Scope, Span};
 pub use origin::Origin;
+pub(crate) use storage_schema::{STORED_PREFIX, stored_name};
 pub use storage_schema::{column, storage_schema};
 pub use value::{Value, write_double, write_json_string};
+pub use value_type::ValueType;

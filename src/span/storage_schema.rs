@@ -49,6 +49,14 @@ pub mod column {
     pub const ATTRIBUTES_ORDER: &str = "attributes#order";
 }
 
+/// What stands before a stored column's name where plans name it beside the logical ones.
+pub(crate) const STORED_PREFIX: &str = "stored.";
+
+/// The name under which plans read a stored column as it is.
+pub(crate) fn stored_name(name: &str) -> String {
+    format!("{STORED_PREFIX}{name}")
+}
+
 /// The columns that hold what a producer sent, as [`super::SpanBatchBuilder`] makes them.
 ///
 /// Counts are INT64 because the open table format has no unsigned integers. Texts are views in

@@ -23,7 +23,7 @@ use crate::span::{AttributeColumn, AttributeType, column, storage_schema};
 
 /// A file of the lake, as something the Parquet reader can read from.
 #[derive(Debug, Clone)]
-pub(super) struct FileReader {
+pub struct FileReader {
     objects: Arc<dyn ObjectStore>,
     location: Path,
     size: u64,
@@ -31,7 +31,8 @@ pub(super) struct FileReader {
 }
 
 impl FileReader {
-    pub(super) fn new(store: &Store, file: &LakeFile) -> Self {
+    /// Reads `file`, which lies in `store`.
+    pub fn new(store: &Store, file: &LakeFile) -> Self {
         // About what the footer and the filters take, so that they come with one read.
         let rows = usize::try_from(file.row_count).unwrap_or(usize::MAX);
         Self {

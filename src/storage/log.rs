@@ -5,8 +5,8 @@
 //! the library's own conflict check lets two compactions of the same files both pass, and
 //! fails an append that meets a retention, so it is never left to decide.
 
-use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arrow::datatypes::{DataType as ArrowType, Fields, TimeUnit};
@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 
 use super::layout::{BUCKET_COLUMN, DAY_COLUMN, HOUR_COLUMN};
 use super::log_record::{STATS_COLUMNS, partition_values, read_files, stats};
-use super::{LakeFile, Snapshot, Store};
+use super::{Change, LakeFile, Snapshot, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::span::{AttributeColumn, AttributeType, column, storage_schema};
 
@@ -37,6 +37,9 @@ const MAX_COLUMNS: usize = 2000;
 
 /// How often a commit is tried again because others were faster.
 const MAX_RACES: u32 = 200;
+
+/// How many of the last changes are remembered, for caches that look at them now and then.
+const REMEMBERED_CHANGES: usize = 256;
 
 /// Why a version is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,8 @@ struct Inner {
     /// process queue up rather than race.
     state: Mutex<DeltaTableState>,
     seen: RwLock<Snapshot>,
+    /// How `seen` came to be what it is, step by step, the latest last.
+    changes: SyncMutex<VecDeque<Arc<Change>>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -143,6 +148,7 @@ impl Log {
                 log_store,
                 state: Mutex::new(state),
                 seen: RwLock::new(seen),
+                changes: SyncMutex::default(),
             }),
         })
     }
@@ -156,6 +162,18 @@ impl Log {
     pub fn snapshot(&self) -> Snapshot {
         let seen = self.inner.seen.read();
         seen.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What came after a snapshot of this log up to the version last seen, in order.
+    pub fn changes_since(&self, snapshot: &Snapshot) -> Vec<Arc<Change>> {
+        let changes = self.inner.changes.lock();
+        let changes = changes.unwrap_or_else(PoisonError::into_inner);
+        let version = snapshot.version();
+        match changes.iter().position(|change| change.from == version) {
+            Some(first) => changes.iter().skip(first).cloned().collect(),
+            // Nothing came after, or it was too long ago to be remembered step by step.
+            None => vec![Arc::new(Change::between(snapshot, &self.snapshot()))],
+        }
     }
 
     /// The newest version, read from the store.
@@ -318,12 +336,16 @@ impl Log {
     }
 
     fn publish(&self, snapshot: &Snapshot) {
-        let mut seen = self
-            .inner
-            .seen
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *seen = snapshot.clone();
+        let change = Change::between(&self.snapshot(), snapshot);
+        let changes = self.inner.changes.lock();
+        let mut changes = changes.unwrap_or_else(PoisonError::into_inner);
+        if changes.len() == REMEMBERED_CHANGES {
+            changes.pop_front();
+        }
+        changes.push_back(Arc::new(change));
+        // Together with the change, so that whoever sees the snapshot finds what led to it.
+        let seen = self.inner.seen.write();
+        *seen.unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
     }
 }
 

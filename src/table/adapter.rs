@@ -21,7 +21,7 @@ use datafusion_physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterF
 use super::attribute_access::AttributeAccess;
 use super::decode::Decoding;
 use super::stored_literal::{StoredLiteral, id_prefix_range, stored_literal};
-use crate::span::{StatusCode, column};
+use crate::span::{STORED_PREFIX, StatusCode, column};
 
 type Expr = Arc<dyn PhysicalExpr>;
 
@@ -91,6 +91,9 @@ impl SpanAdapter {
         let Ok(field) = self.logical.field_with_name(name) else {
             return exec_err!("unknown column `{name}`");
         };
+        if let Some(stored) = name.strip_prefix(STORED_PREFIX) {
+            return self.same_column(stored, field);
+        }
         let decode = |decoding: Decoding| {
             let stored = self.stored(name)?;
             Ok(decoding.of(stored, Arc::new(field.clone())))
