@@ -16,6 +16,7 @@ mod info;
 mod ingest;
 mod query;
 mod sql;
+mod trace;
 mod vacuum;
 
 mod catalog;

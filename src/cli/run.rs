@@ -12,7 +12,7 @@ use super::args::{Args, Command};
 use super::context::Context;
 use super::exit::Exit;
 use super::terminal::{Style, Terminal};
-use super::{compact, demo, expire, explain, generate, info, ingest, query, sql, vacuum};
+use super::{compact, demo, expire, explain, generate, info, ingest, query, sql, trace, vacuum};
 use crate::{Error, Result};
 
 /// Runs the command the arguments name, and says how it ended.
@@ -43,6 +43,7 @@ fn run(args: Args, terminal: Terminal) -> Result<Exit> {
         Command::Ingest(args) => ingest::run(&context, &args),
         Command::Query(args) => query::run(&context, &args),
         Command::Sql(args) => sql::run(&context, &args),
+        Command::Trace(args) => trace::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Info(args) => info::run(&context, &args),
         Command::Compact(args) => compact::run(&context, &args),

@@ -183,10 +183,13 @@ async fn check_example(session: &Session, name: &str, documentation: Option<&Doc
         }
     }
     assert!(sql.join("\n").contains(name), "{name}'s example calls it");
-    assert!(!shown.is_empty(), "{name}'s example shows its result");
     let stream = session.query(&sql.join("\n"), &[]).await.unwrap();
     let batches = stream.collect().await.unwrap();
     let found = arrow::util::pretty::pretty_format_batches(&batches).unwrap();
+    assert!(
+        !shown.is_empty(),
+        "{name}'s example shows its result, which is\n{found}"
+    );
     assert_eq!(found.to_string(), shown.join("\n"), "{name}'s example");
 }
 
