@@ -82,6 +82,9 @@ pub struct QueryConfig {
     /// How far beyond the time a query asks for the relations over whole traces read, so that a
     /// trace that begins or ends outside is whole. A trace longer than that may come out cut.
     pub trace_margin: Duration,
+    /// Spans of the traces that are worked through at a time, at the most, where traces are not
+    /// larger. Fewer take less memory and more reads.
+    pub trace_range_rows: usize,
     /// Memory for file footers, page indexes and trace-id filters, in bytes.
     pub metadata_cache_bytes: usize,
 }
@@ -94,6 +97,7 @@ impl Default for QueryConfig {
             threads: None,
             pruning: true,
             trace_margin: Duration::from_secs(3600),
+            trace_range_rows: 1 << 20,
             metadata_cache_bytes: 512 << 20,
         }
     }

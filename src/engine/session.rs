@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
@@ -29,9 +30,11 @@ use futures::{Stream, TryStreamExt};
 use super::aliases::resolve_aliases;
 use super::{Lake, views};
 use crate::error::{Error, Result};
-use crate::exec::{self, TraceRelationTable};
+use crate::exec::{self, TraceRelation, TraceRelationTable};
+use crate::functions::time_range::TraceRelations;
 use crate::functions::{self, AttributeComparison, AttributeSyntax};
 use crate::table::{IdLiterals, LakeFilesTable, SpansTable, StoredComparisons, TraceScope};
+use crate::trace::EdgeMode;
 
 /// How long a known snapshot is used before the log is asked for a newer one.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
@@ -92,13 +95,7 @@ impl Session {
             lake.store_url().clone(),
             lake.config().query.pruning,
         ));
-        for relation in exec::relations() {
-            let name = relation.name();
-            let margin = lake.config().query.trace_margin;
-            let scope = TraceScope::with_margin(margin);
-            let table = TraceRelationTable::new(Arc::clone(&spans), relation, scope);
-            context.register_table(name, Arc::new(table))?;
-        }
+        register_trace_relations(&context, lake, &spans)?;
         context.register_table("spans", spans)?;
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;
@@ -191,6 +188,35 @@ impl Session {
         self.lake.log().refresh().await?;
         Ok(())
     }
+}
+
+/// The relations over whole traces, and the functions made of them.
+fn register_trace_relations(
+    context: &SessionContext,
+    lake: &Lake,
+    spans: &Arc<SpansTable>,
+) -> Result<()> {
+    let scope = TraceScope {
+        margin: lake.config().query.trace_margin,
+        range_rows: lake.config().query.trace_range_rows,
+    };
+    let table = |relation: Arc<dyn TraceRelation>| -> Arc<dyn TableProvider> {
+        let spans = Arc::clone(spans);
+        Arc::new(TraceRelationTable::new(spans, relation, scope))
+    };
+    for relation in exec::relations() {
+        context.register_table(relation.name(), table(relation))?;
+    }
+    let relations = TraceRelations {
+        traces: table(Arc::new(exec::TracesRelation)),
+        span_tree: table(Arc::new(exec::SpanTreeRelation)),
+        service_edges: table(Arc::new(exec::ServiceEdgesRelation::default())),
+        strict_edges: table(Arc::new(exec::ServiceEdgesRelation::new(EdgeMode::Strict))),
+    };
+    for function in functions::time_range::all(&relations) {
+        context.register_udtf(function.name, function.implementation);
+    }
+    Ok(())
 }
 
 /// A session reads: spans come in by ingest, results go out by whoever called. Tables and views

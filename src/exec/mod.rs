@@ -6,6 +6,7 @@ mod numbering;
 mod needs;
 mod range_rows;
 mod linked_spans;
+mod trace_selection;
 mod range_load;
 mod column_buffer;
 mod relation;

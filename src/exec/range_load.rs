@@ -16,10 +16,14 @@ use futures::{StreamExt, TryStreamExt};
 use super::linked_spans::follow_links;
 use super::needs::Needs;
 use super::range_rows::{RangeRows, trace_numbers};
-use crate::table::{TraceRange, TraceScan, trace_id_index, trace_scan_schema};
+use super::trace_selection::TraceSelection;
+use crate::span::column;
+use crate::table::{
+    SpanReader, TraceRange, TraceScan, scan_column, stored_index, trace_scan_schema,
+};
 
 /// How many files of a range are read at the same time.
-const FILE_READS: usize = 4;
+pub(super) const FILE_READS: usize = 4;
 
 /// What is read of each span, and where it then stands.
 #[derive(Debug, Clone)]
@@ -44,7 +48,7 @@ impl LoadPlan {
                 columns.len() - 1
             }
         };
-        let trace_id = place(trace_id_index()?);
+        let trace_id = place(stored_index(column::TRACE_ID)?);
         let mut needed = Vec::new();
         for need in Needs::ALL.into_iter().filter(|need| needs.has(*need)) {
             needed.push(place(need.index()?));
@@ -67,21 +71,38 @@ impl LoadPlan {
         &self.columns
     }
 
-    /// Reads the spans of a range. What they take is added to `reservation`.
+    /// What reads these columns.
+    pub(super) fn reader(&self, scan: &TraceScan) -> Result<SpanReader> {
+        scan.reader(self.columns.iter().copied().map(scan_column).collect())
+    }
+
+    /// Reads the spans of a range, of all its traces or of those selected. What they take is
+    /// added to `reservation`.
     pub(super) async fn load(
         &self,
-        scan: &TraceScan,
-        range: &TraceRange,
+        (scan, reader): (&TraceScan, &SpanReader),
+        (range, selection): (&TraceRange, Option<&TraceSelection>),
         context: &Arc<TaskContext>,
         reservation: &MemoryReservation,
     ) -> Result<RangeRows> {
         let files = (0..scan.file_count()).filter_map(|file| {
-            let rows = scan.rows(file, range);
+            let rows = match selection {
+                Some(selection) => selection.rows(file),
+                None => scan.rows(file, range),
+            };
             (!rows.is_empty()).then_some((file, rows))
         });
+        let asked: Option<Vec<u128>> = match (selection, scan.trace_ids()) {
+            (Some(selection), _) => Some(selection.traces().to_vec()),
+            (None, Some(ids)) => {
+                let numbers = ids.iter().map(|id| u128::from_be_bytes(*id.as_bytes()));
+                Some(numbers.collect())
+            }
+            (None, None) => None,
+        };
         let mut batches = futures::stream::iter(files)
             .map(|(file, rows)| {
-                let stream = scan.read(file, &rows, &self.columns, Arc::clone(context));
+                let stream = scan.read(reader, file, &rows, Arc::clone(context));
                 async move {
                     let mut stream = stream?;
                     let mut batches = Vec::new();
@@ -99,7 +120,7 @@ impl LoadPlan {
         while let Some(file) = batches.try_next().await? {
             for batch in file {
                 trace_numbers(batch.column(self.trace_id), &mut traces)?;
-                for wanted in wanted(scan, range, &traces) {
+                for wanted in wanted(range, asked.as_deref(), &traces) {
                     self.append(&mut rows, &traces, &batch, wanted)?;
                 }
             }
@@ -129,11 +150,15 @@ impl LoadPlan {
     }
 }
 
-/// The rows, in stretches, that belong to a range and to the traces asked for.
-fn wanted(scan: &TraceScan, range: &TraceRange, traces: &[u128]) -> Vec<Range<usize>> {
+/// The rows, in stretches, that belong to a range and to the traces asked for, which are sorted.
+pub(super) fn wanted(
+    range: &TraceRange,
+    asked: Option<&[u128]>,
+    traces: &[u128],
+) -> Vec<Range<usize>> {
     let first = traces.partition_point(|trace| *trace < range.first);
     let end = traces.partition_point(|trace| *trace <= range.last);
-    let Some(ids) = scan.trace_ids() else {
+    let Some(asked) = asked else {
         return std::iter::once(first..end.max(first))
             .filter(|rows| !rows.is_empty())
             .collect();
@@ -143,11 +168,7 @@ fn wanted(scan: &TraceScan, range: &TraceRange, traces: &[u128]) -> Vec<Range<us
     for same in traces[first..end.max(first)].chunk_by(|a, b| a == b) {
         let rows = at..at + same.len();
         at = rows.end;
-        let id = same[0].to_be_bytes();
-        if ids
-            .binary_search_by(|other| other.as_bytes().cmp(&id))
-            .is_err()
-        {
+        if asked.binary_search(&same[0]).is_err() {
             continue;
         }
         match stretches.last_mut() {

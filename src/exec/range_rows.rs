@@ -177,27 +177,6 @@ impl RangeRows {
         &self.runs
     }
 
-    /// The numbers of all traces, each once.
-    pub(super) fn distinct_traces(&self) -> Vec<u128> {
-        let mut traces: Vec<u128> = self.runs.iter().map(|run| run.trace).collect();
-        traces.dedup();
-        traces
-    }
-
-    /// Forgets the traces, by their places in [`distinct_traces`](Self::distinct_traces), that
-    /// are not to be kept.
-    pub(super) fn keep(&mut self, keep: &[bool]) {
-        let mut index = 0;
-        let mut previous = None;
-        self.runs.retain(|run| {
-            if previous.is_some_and(|trace| trace != run.trace) {
-                index += 1;
-            }
-            previous = Some(run.trace);
-            keep.get(index).copied().unwrap_or(true)
-        });
-    }
-
     /// The spans of the trace whose first run is the one at `first`, and the index of the next
     /// trace's first run.
     pub(super) fn trace<'a>(

@@ -10,10 +10,12 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::datasource::TableType;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
 use super::needs::Needs;
 use super::range_load::LoadPlan;
@@ -21,7 +23,8 @@ use super::range_rows::{RangeRows, TraceRows};
 use super::{
     CriticalPathsRelation, ServiceEdgesRelation, SpanTreeRelation, TraceExec, TracesRelation,
 };
-use crate::table::{SpansTable, TraceScope};
+use crate::span::logical_schema;
+use crate::table::{SpansTable, TraceScope, trace_scan_schema};
 
 /// A relation whose rows follow from whole traces, one trace at a time.
 pub trait TraceRelation: Debug + Send + Sync {
@@ -36,6 +39,12 @@ pub trait TraceRelation: Debug + Send + Sync {
 
     /// The columns of `spans`, by index, that it passes on as they are.
     fn passed(&self, projection: &[usize]) -> Vec<usize>;
+
+    /// Whether each row is a span with the columns of `spans`, so that a filter on those leaves
+    /// only traces in which some span passes.
+    fn has_span_columns(&self) -> bool {
+        false
+    }
 
     /// Whether it wants to know where links to other traces lead; the second column passed on is
     /// then that of the stored links.
@@ -96,6 +105,56 @@ impl TraceRelationTable {
     }
 }
 
+/// Columns that are too large to be read for all spans only to find traces.
+const LARGE_COLUMNS: [&str; 5] = [
+    "attributes",
+    "resource_attributes",
+    "scope_attributes",
+    "events",
+    "links",
+];
+
+impl TraceRelationTable {
+    /// What some span of each trace must pass, over the schema of a scan of traces: those of the
+    /// filters that have columns of `spans` alone. Times and trace ids rule out files already.
+    fn span_filter(
+        &self,
+        state: &dyn Session,
+        filters: &[Expr],
+    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        if !self.relation.has_span_columns() {
+            return Ok(None);
+        }
+        let spans = logical_schema();
+        let says_more = |filter: &&Expr| {
+            let columns = filter.column_refs();
+            let known = |name: &str| spans.index_of(name).is_ok() && !LARGE_COLUMNS.contains(&name);
+            let planned = |name: &str| ["trace_id", "start_time"].contains(&name);
+            !filter.is_volatile()
+                && columns.iter().all(|column| known(&column.name))
+                && !columns.iter().all(|column| planned(&column.name))
+        };
+        let wanted = filters.iter().filter(says_more).cloned();
+        let unqualified = wanted.map(|filter| {
+            filter.transform(|expr| {
+                Ok(match expr {
+                    Expr::Column(column) => {
+                        Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
+                    }
+                    other => Transformed::no(other),
+                })
+            })
+        });
+        let unqualified = unqualified.map(TransformedResult::data);
+        let unqualified = unqualified.collect::<Result<Vec<_>>>()?;
+        let Some(filter) = conjunction(unqualified) else {
+            return Ok(None);
+        };
+        let schema = DFSchema::try_from(trace_scan_schema().as_ref().clone())?;
+        state.create_physical_expr(filter, &schema).map(Some)
+    }
+}
+
 #[async_trait]
 impl TableProvider for TraceRelationTable {
     fn schema(&self) -> SchemaRef {
@@ -138,6 +197,7 @@ impl TableProvider for TraceRelationTable {
             scan,
             plan,
             projection,
+            self.span_filter(state, filters)?,
             state.config().target_partitions(),
         )?;
         Ok(Arc::new(exec.with_limit(limit)))

@@ -81,6 +81,10 @@ impl TraceRelation for SpanTreeRelation {
         passed.collect()
     }
 
+    fn has_span_columns(&self) -> bool {
+        true
+    }
+
     fn rows(&self, projection: &[usize], start_nanos: (i64, i64)) -> Box<dyn RelationRows> {
         let sources: Vec<Source> = sources(projection).collect();
         let columns = sources.iter().filter_map(|source| match source {

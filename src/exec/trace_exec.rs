@@ -6,16 +6,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
@@ -29,11 +27,11 @@ use datafusion::physical_plan::{
 };
 use futures::TryStreamExt;
 
-use super::column_buffer::id_column;
 use super::range_load::LoadPlan;
 use super::range_rows::{Gathered, RangeRows};
 use super::relation::{RelationRows, TraceRelation};
-use crate::table::{TraceRange, TraceScan};
+use super::trace_selection::TraceFilters;
+use crate::table::{SpanReader, TraceRange, TraceScan};
 
 /// Makes the rows of a relation, range of traces by range of traces.
 ///
@@ -52,9 +50,10 @@ pub struct TraceExec {
     plan: Arc<LoadPlan>,
     projection: Arc<[usize]>,
     schema: SchemaRef,
-    /// Filters on the trace id alone, over a batch that has nothing else, some of which a join
-    /// fills in while it runs.
-    trace_filters: Vec<Arc<dyn PhysicalExpr>>,
+    filters: TraceFilters,
+    reader: SpanReader,
+    /// What finds the traces that the filters leave.
+    filter_reader: SpanReader,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -66,6 +65,7 @@ impl TraceExec {
         scan: TraceScan,
         plan: LoadPlan,
         projection: Vec<usize>,
+        by_span: Option<Arc<dyn PhysicalExpr>>,
         partitions: usize,
     ) -> Result<Self> {
         let schema = Arc::new(relation.schema().project(&projection)?);
@@ -76,13 +76,19 @@ impl TraceExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
+        let filters = TraceFilters {
+            by_span,
+            ..TraceFilters::default()
+        };
         Ok(Self {
+            reader: plan.reader(&scan)?,
+            filter_reader: filters.reader(&scan)?,
+            filters,
             relation,
             scan: Arc::new(scan),
             plan: Arc::new(plan),
             projection: projection.into(),
             schema,
-            trace_filters: Vec::new(),
             limit: None,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -94,34 +100,6 @@ impl TraceExec {
     pub fn with_limit(mut self, limit: Option<usize>) -> Self {
         self.limit = limit;
         self
-    }
-
-    fn trace_id_schema(&self) -> Result<SchemaRef> {
-        let schema = self.relation.schema();
-        Ok(Arc::new(Schema::new(vec![
-            schema.field_with_name("trace_id")?.clone(),
-        ])))
-    }
-
-    /// A filter as one over the trace id alone, if it is that.
-    fn trace_filter(
-        &self,
-        filter: &Arc<dyn PhysicalExpr>,
-    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        let columns = collect_columns(filter);
-        if columns.is_empty() || columns.iter().any(|column| column.name() != "trace_id") {
-            return Ok(None);
-        }
-        let moved = Arc::clone(filter).transform_up(|expr| {
-            Ok(match expr.downcast_ref::<Column>() {
-                Some(column) => {
-                    let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), 0));
-                    Transformed::yes(column)
-                }
-                None => Transformed::no(expr),
-            })
-        });
-        moved.data().map(Some)
     }
 }
 
@@ -146,7 +124,7 @@ impl DisplayAs for TraceExec {
                 if let Some(limit) = self.limit {
                     write!(f, ", limit={limit}")?;
                 }
-                for filter in &self.trace_filters {
+                for filter in self.filters.by_id.iter().chain(&self.filters.by_span) {
                     write!(f, ", filter={filter}")?;
                 }
                 Ok(())
@@ -183,7 +161,7 @@ impl ExecutionPlan for TraceExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        for filter in &self.trace_filters {
+        for filter in self.filters.by_id.iter().chain(&self.filters.by_span) {
             if f(filter)? == TreeNodeRecursion::Stop {
                 return Ok(TreeNodeRecursion::Stop);
             }
@@ -201,13 +179,12 @@ impl ExecutionPlan for TraceExec {
         let filters = child_pushdown_result.parent_filters;
         let mut known = vec![PushedDown::No; filters.len()];
         for (filter, known) in filters.iter().zip(&mut known) {
-            if let Some(filter) = self.trace_filter(&filter.filter)? {
-                exec.trace_filters.push(filter);
+            if exec.filters.add_by_id(&filter.filter)? {
                 *known = PushedDown::Yes;
             }
         }
         let propagation = FilterPushdownPropagation::with_parent_pushdown_result(known);
-        Ok(if exec.trace_filters.len() > self.trace_filters.len() {
+        Ok(if exec.filters.by_id.len() > self.filters.by_id.len() {
             propagation.with_updated_node(Arc::new(exec))
         } else {
             propagation
@@ -246,7 +223,6 @@ impl ExecutionPlan for TraceExec {
         let work = Work {
             exec: self.clone(),
             reservation: consumer.register(context.memory_pool()),
-            trace_id_schema: self.trace_id_schema()?,
             batch_rows: context.session_config().batch_size().max(1),
             left: self.limit.unwrap_or(usize::MAX),
             ranges,
@@ -273,7 +249,6 @@ struct Work {
     exec: TraceExec,
     context: Arc<TaskContext>,
     reservation: MemoryReservation,
-    trace_id_schema: SchemaRef,
     batch_rows: usize,
     /// Rows still wanted.
     left: usize,
@@ -323,11 +298,22 @@ impl Work {
 
     async fn load(&mut self, range: &TraceRange) -> Result<()> {
         let exec = &self.exec;
-        let loaded = exec
-            .plan
-            .load(&exec.scan, range, &self.context, &self.reservation);
-        let mut range = loaded.await?;
-        self.keep_traces(&mut range)?;
+        let selection = if exec.filters.is_empty() {
+            None
+        } else {
+            let scan = (exec.scan.as_ref(), &exec.filter_reader);
+            exec.filters.select(scan, range, &self.context).await?
+        };
+        if selection.as_ref().is_some_and(|s| s.traces().is_empty()) {
+            return Ok(());
+        }
+        let loaded = exec.plan.load(
+            (&exec.scan, &exec.reader),
+            (range, selection.as_ref()),
+            &self.context,
+            &self.reservation,
+        );
+        let range = loaded.await?;
         let reserved = self.reservation.size();
         let rows = self
             .exec
@@ -340,26 +326,6 @@ impl Work {
             rows,
             reserved,
         });
-        Ok(())
-    }
-
-    /// Drops the traces that filters on the trace id rule out.
-    fn keep_traces(&self, range: &mut RangeRows) -> Result<()> {
-        if self.exec.trace_filters.is_empty() {
-            return Ok(());
-        }
-        let traces = range.distinct_traces();
-        let ids = id_column(traces.iter().map(|trace| Some(trace.to_be_bytes())));
-        let batch = RecordBatch::try_new(Arc::clone(&self.trace_id_schema), vec![ids])?;
-        let mut keep = vec![true; traces.len()];
-        for filter in &self.exec.trace_filters {
-            let kept = filter.evaluate(&batch)?.into_array(traces.len())?;
-            let kept: &BooleanArray = kept.as_boolean();
-            for (row, keep) in keep.iter_mut().enumerate() {
-                *keep &= kept.is_valid(row) && kept.value(row);
-            }
-        }
-        range.keep(&keep);
         Ok(())
     }
 
@@ -379,12 +345,18 @@ impl Work {
         self.reservation
             .try_resize(current.reserved + current.rows.size())?;
         let row_count = current.rows.len();
-        let columns = current.rows.finish(&current.range)?;
+        let columns = match row_count {
+            0 => Vec::new(),
+            _ => current.rows.finish(&current.range)?,
+        };
         if current.next == current.range.runs().len() {
             self.current = None;
             self.reservation.free();
         }
         timer.done();
+        if row_count == 0 {
+            return Ok(());
+        }
         let options = RecordBatchOptions::new().with_row_count(Some(row_count));
         let schema = Arc::clone(&self.exec.schema);
         let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;

@@ -4,6 +4,7 @@
 
 pub mod aggregate;
 pub mod scalar;
+pub mod time_range;
 
 mod attribute_comparison;
 mod attribute_syntax;

@@ -13,6 +13,7 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::Documentation;
 use tracelake::engine::Session;
 use tracelake::functions;
+use tracelake::functions::time_range::{TimeRangeFunc, TraceRelations};
 use tracelake::span::COLUMN_ALIASES;
 use tracelake::{Config, Lake};
 
@@ -75,7 +76,22 @@ async fn surface() -> String {
             &mut out,
         );
     }
+    for ranged in time_range_functions(&session).await {
+        let documentation = Some(&ranged.documentation);
+        function("table function", ranged.name, documentation, &mut out);
+    }
     out
+}
+
+/// The functions over ranges of time, as the session has them but for what they read.
+async fn time_range_functions(session: &Session) -> Vec<TimeRangeFunc> {
+    let table = async |name: &str| session.context().table_provider(name).await.unwrap();
+    functions::time_range::all(&TraceRelations {
+        traces: table("traces").await,
+        span_tree: table("span_tree").await,
+        service_edges: table("service_edges").await,
+        strict_edges: table("service_edges").await,
+    })
 }
 
 #[tokio::test]
@@ -177,5 +193,8 @@ async fn every_function_has_a_manual_whose_example_runs() {
     }
     for aggregate in functions::aggregate::all() {
         check_example(&session, aggregate.name(), aggregate.documentation()).await;
+    }
+    for ranged in time_range_functions(&session).await {
+        check_example(&session, ranged.name, Some(&ranged.documentation)).await;
     }
 }

@@ -1,0 +1,61 @@
+//! Functions over a range of time that stand where a table does. Each is a plan over the
+//! relations of whole traces, so optimizing and running them is DataFusion's.
+
+mod arguments;
+mod service_dependencies;
+mod service_nodes;
+mod time_range_stats;
+
+use std::sync::Arc;
+
+use datafusion::catalog::{TableFunctionImpl, TableProvider};
+use datafusion::logical_expr::Documentation;
+
+use service_dependencies::ServiceDependenciesFunc;
+use service_nodes::ServiceNodesFunc;
+use time_range_stats::TimeRangeStatsFunc;
+
+/// The relations that these functions read.
+#[derive(Debug, Clone)]
+pub struct TraceRelations {
+    /// `traces`.
+    pub traces: Arc<dyn TableProvider>,
+    /// `span_tree`.
+    pub span_tree: Arc<dyn TableProvider>,
+    /// `service_edges`.
+    pub service_edges: Arc<dyn TableProvider>,
+    /// The same, of parents and children alone.
+    pub strict_edges: Arc<dyn TableProvider>,
+}
+
+/// A function over a range of time: what it is called, its manual, and what it does.
+#[derive(Debug, Clone)]
+pub struct TimeRangeFunc {
+    /// The name, as SQL calls it.
+    pub name: &'static str,
+    /// Description, syntax, arguments and an example with its output.
+    pub documentation: Documentation,
+    /// What makes a table of a call.
+    pub implementation: Arc<dyn TableFunctionImpl>,
+}
+
+/// Every function over a range of time.
+pub fn all(relations: &TraceRelations) -> Vec<TimeRangeFunc> {
+    vec![
+        TimeRangeFunc {
+            name: "service_dependencies",
+            documentation: service_dependencies::documentation(),
+            implementation: Arc::new(ServiceDependenciesFunc::new(relations.clone())),
+        },
+        TimeRangeFunc {
+            name: "service_nodes",
+            documentation: service_nodes::documentation(),
+            implementation: Arc::new(ServiceNodesFunc::new(relations.clone())),
+        },
+        TimeRangeFunc {
+            name: "time_range_stats",
+            documentation: time_range_stats::documentation(),
+            implementation: Arc::new(TimeRangeStatsFunc::new(relations.clone())),
+        },
+    ]
+}
