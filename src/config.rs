@@ -52,6 +52,17 @@ pub struct StorageConfig {
     pub compact_zstd_level: i32,
     /// The share of lookups for an absent trace that its filter lets through.
     pub bloom_false_positive_rate: f64,
+    /// Columns that span attributes get in a file at the most, a key one for each type of its
+    /// values; the most frequent keys have them. With 0 all attributes are stored as JSON.
+    pub attribute_columns: usize,
+    /// The share of a file's spans that have an attribute which gets a column, at the least.
+    pub attribute_min_share: f64,
+    /// The number of a file's spans that have an attribute which gets a column, at the least.
+    pub attribute_min_rows: u64,
+    /// The length of a key that gets a column, in bytes, at the most.
+    pub attribute_key_bytes: usize,
+    /// The share of a compacted file that its index may take; 0 for none.
+    pub index_share: f64,
 }
 
 impl Default for StorageConfig {
@@ -63,6 +74,11 @@ impl Default for StorageConfig {
             ingest_zstd_level: 1,
             compact_zstd_level: 6,
             bloom_false_positive_rate: 0.01,
+            attribute_columns: 96,
+            attribute_min_share: 0.005,
+            attribute_min_rows: 256,
+            attribute_key_bytes: 128,
+            index_share: 0.15,
         }
     }
 }
@@ -85,8 +101,15 @@ pub struct QueryConfig {
     /// Spans of the traces that are worked through at a time, at the most, where traces are not
     /// larger. Fewer take less memory and more reads.
     pub trace_range_rows: usize,
-    /// Memory for file footers, page indexes and trace-id filters, in bytes.
+    /// Whether the indexes of compacted files are used. Turning it off changes no answer.
+    pub index: bool,
+    /// Memory for file footers, page indexes, trace-id filters and indexes, in bytes.
     pub metadata_cache_bytes: usize,
+    /// Spans among which a search looks for the newest traces first; where too few are found it
+    /// goes on with several times as many.
+    pub search_window_spans: u64,
+    /// Memory for whole traces that were looked up, in bytes; zero keeps none.
+    pub trace_cache_bytes: usize,
 }
 
 impl Default for QueryConfig {
@@ -98,7 +121,10 @@ impl Default for QueryConfig {
             pruning: true,
             trace_margin: Duration::from_secs(3600),
             trace_range_rows: 1 << 20,
-            metadata_cache_bytes: 512 << 20,
+            index: true,
+            metadata_cache_bytes: 1 << 30,
+            search_window_spans: 500_000,
+            trace_cache_bytes: 64 << 20,
         }
     }
 }

@@ -220,9 +220,10 @@ impl From<datafusion::error::DataFusionError> for Error {
                 };
                 Self::new(kind_of(&error), message)
             }
-            Df::ResourcesExhausted(what) => {
-                Self::new(ErrorKind::ResourcesExhausted, format!("{what}; {LESS_MEMORY}"))
-            }
+            Df::ResourcesExhausted(what) => Self::new(
+                ErrorKind::ResourcesExhausted,
+                format!("{what}; {LESS_MEMORY}"),
+            ),
             other => Self::new(kind_of(&other), other.strip_backtrace()),
         }
     }

@@ -5,21 +5,21 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
+use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -28,19 +28,18 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures::{Stream, TryStreamExt};
 
 use super::aliases::resolve_aliases;
+use super::lake_searcher::LakeSearcher;
 use super::{Lake, views};
 use crate::error::{Error, Result};
 use crate::exec::{self, TraceRelation, TraceRelationTable};
+use crate::functions::table::{NamedArguments, TraceReader, substitute_parameters};
 use crate::functions::time_range::TraceRelations;
-use crate::functions::{self, AttributeComparison, AttributeSyntax};
+use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
 use crate::table::{IdLiterals, LakeFilesTable, SpansTable, StoredComparisons, TraceScope};
 use crate::trace::EdgeMode;
 
-/// How long a known snapshot is used before the log is asked for a newer one.
-const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
-
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 8] = [
+const RELATIONS: [&str; 9] = [
     "spans",
     "span_events",
     "span_links",
@@ -49,6 +48,7 @@ const RELATIONS: [&str; 8] = [
     "service_edges",
     "critical_paths",
     "lake_files",
+    "table_functions",
 ];
 
 /// SQL over one lake.
@@ -56,7 +56,6 @@ const RELATIONS: [&str; 8] = [
 pub struct Session {
     lake: Lake,
     context: SessionContext,
-    refreshed: Arc<Mutex<Instant>>,
 }
 
 /// One parsed statement of a script.
@@ -79,6 +78,7 @@ impl Session {
                 .with_runtime_env(Arc::clone(lake.runtime()))
                 .with_default_features()
                 .with_expr_planners(expr_planners())
+                .with_relation_planners(vec![Arc::new(named_arguments())])
                 .with_analyzer_rules(analyzer_rules())
                 .with_physical_optimizer_rule(Arc::new(StoredComparisons))
                 .build(),
@@ -92,18 +92,24 @@ impl Session {
         let spans = Arc::new(SpansTable::new(
             Arc::clone(lake.log()),
             Arc::clone(lake.filters()),
+            lake.indexes().cloned(),
             lake.store_url().clone(),
             lake.config().query.pruning,
         ));
         register_trace_relations(&context, lake, &spans)?;
+        let reader: Arc<dyn TraceReader> = Arc::clone(lake.traces()) as _;
+        let searcher = LakeSearcher::new(&context, Arc::clone(&spans), lake);
+        for function in functions::table::all(&reader, Arc::new(searcher)) {
+            context.register_udtf(function.name, function.implementation);
+        }
         context.register_table("spans", spans)?;
+        context.register_table("table_functions", Arc::new(table_functions()?))?;
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;
         views::register(&context).await?;
         Ok(Self {
             lake: lake.clone(),
             context,
-            refreshed: Arc::new(Mutex::new(Instant::now())),
         })
     }
 
@@ -154,9 +160,10 @@ impl Session {
         statement: Statement,
         parameters: &[(String, ScalarValue)],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.refresh().await?;
+        self.lake.refresh().await?;
         let mut parsed = statement.parsed;
         resolve_aliases(&mut parsed);
+        substitute_parameters(&mut parsed, parameters);
         let plan = self.context.state().statement_to_plan(parsed).await?;
         refuse_writes(&plan)?;
         let plan = if parameters.is_empty() {
@@ -173,20 +180,9 @@ impl Session {
         &self.context
     }
 
-    /// Asks the log for a newer snapshot, at most once in a while.
-    async fn refresh(&self) -> Result<()> {
-        {
-            let mut refreshed = self
-                .refreshed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if refreshed.elapsed() < SNAPSHOT_AGE {
-                return Ok(());
-            }
-            *refreshed = Instant::now();
-        }
-        self.lake.log().refresh().await?;
-        Ok(())
+    /// The lake behind it.
+    pub(super) fn lake(&self) -> &Lake {
+        &self.lake
     }
 }
 
@@ -243,6 +239,31 @@ fn refuse_writes(plan: &LogicalPlan) -> Result<()> {
     }
 }
 
+/// The manuals of table functions, which `information_schema.routines` does not list.
+fn table_functions() -> Result<MemTable> {
+    let field = |name: &str| Field::new(name, DataType::Utf8View, false);
+    let schema = Schema::new(
+        ["name", "syntax", "description", "example"]
+            .map(field)
+            .to_vec(),
+    );
+    let schema = Arc::new(schema);
+    let mut manuals = functions::table::manuals();
+    manuals.sort_by_key(|(name, _)| *name);
+    let texts = |text: for<'a> fn(&'a (&'static str, Documentation)) -> &'a str| -> ArrayRef {
+        let texts = manuals.iter().map(text);
+        Arc::new(StringViewArray::from_iter_values(texts))
+    };
+    let columns = vec![
+        texts(|(name, _)| name),
+        texts(|(_, manual)| &manual.syntax_example),
+        texts(|(_, manual)| &manual.description),
+        texts(|(_, manual)| manual.sql_example.as_deref().unwrap_or_default()),
+    ];
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+    Ok(MemTable::try_new(schema, vec![vec![batch]])?)
+}
+
 fn session_config(lake: &Lake) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
@@ -265,10 +286,16 @@ fn expr_planners() -> Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner
     planners
 }
 
+fn named_arguments() -> NamedArguments {
+    let manuals = functions::table::manuals();
+    NamedArguments::new(manuals.iter().map(|(name, manual)| (*name, manual)))
+}
+
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     // Before types are coerced: afterwards a comparison with a number is one of texts.
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(IdLiterals),
+        Arc::new(SemconvKeys::default()),
         Arc::new(AttributeComparison::default()),
     ];
     rules.extend(Analyzer::new().rules);

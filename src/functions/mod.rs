@@ -4,10 +4,13 @@
 
 pub mod aggregate;
 pub mod scalar;
+pub mod table;
 pub mod time_range;
 
 mod attribute_comparison;
 mod attribute_syntax;
+mod semconv_keys;
 
 pub use attribute_comparison::AttributeComparison;
 pub use attribute_syntax::AttributeSyntax;
+pub use semconv_keys::SemconvKeys;

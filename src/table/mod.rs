@@ -5,9 +5,14 @@ mod provider;
 mod predicate;
 mod pruning;
 mod row_ranges;
+mod trace_rows;
 mod trace_ranges;
 mod trace_scan;
+mod index_predicate;
+mod index_matches;
 mod adapter;
+mod attribute_access;
+mod attribute_decode;
 mod decode;
 mod stored_literal;
 mod id_literals;
@@ -19,6 +24,7 @@ pub use lake_files::LakeFilesTable;
 pub use provider::SpansTable;
 pub use stored_comparisons::StoredComparisons;
 pub use trace_ranges::TraceRange;
+pub use trace_rows::{TraceFile, TraceRows};
 pub use trace_scan::{
     SpanReader, TraceScan, TraceScope, scan_column, stored_index, trace_scan_schema,
 };

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
@@ -14,7 +14,9 @@ use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetAccessPlan,
+};
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
 };
@@ -28,11 +30,12 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 
 use super::adapter::SpanAdapterFactory;
+use super::index_predicate::IndexPredicate;
 use super::predicate::SpanPredicate;
 use super::pruning::{FilePlan, PlannedFile, all_files, choose_files};
-use super::row_ranges::row_ranges;
-use crate::span::logical_schema;
-use crate::storage::{LakeFile, Log, TraceFilters};
+use super::row_ranges::{row_ranges, with_index};
+use crate::span::{AttributeColumn, AttributeType, logical_schema};
+use crate::storage::{Indexes, LakeFile, Log, TraceFilters};
 
 /// How many footers are read at the same time.
 pub(super) const METADATA_READS: usize = 16;
@@ -51,22 +54,27 @@ const LARGE_COLUMNS: [&str; 5] = [
 pub struct SpansTable {
     pub(super) log: Arc<Log>,
     filters: Arc<TraceFilters>,
+    /// `None` where indexes are not to be used.
+    indexes: Option<Arc<Indexes>>,
     pub(super) store_url: ObjectStoreUrl,
     pub(super) pruning: bool,
 }
 
 impl SpansTable {
     /// The table of the lake behind `log`, whose files are found under `store_url`. Without
-    /// `pruning` every file, page and row is read; no answer changes.
+    /// `pruning` every file, page and row is read, without `indexes` none is skipped for what its
+    /// index says; no answer changes.
     pub fn new(
         log: Arc<Log>,
         filters: Arc<TraceFilters>,
+        indexes: Option<Arc<Indexes>>,
         store_url: ObjectStoreUrl,
         pruning: bool,
     ) -> Self {
         Self {
             log,
             filters,
+            indexes,
             store_url,
             pruning,
         }
@@ -112,12 +120,37 @@ impl SpansTable {
             ("files_pruned_by_bucket", report.by_bucket),
             ("files_pruned_by_statistics", report.by_statistics),
             ("files_pruned_by_trace_filter", report.by_trace_filter),
+            ("files_pruned_by_index", report.by_index),
+            ("index_terms", report.index_terms),
+            (
+                "index_rows_left",
+                usize::try_from(report.index_rows).unwrap_or(usize::MAX),
+            ),
         ] {
             MetricBuilder::new(source.metrics())
                 .global_counter(name)
                 .add(count);
         }
         Ok(source)
+    }
+
+    /// The columns of `schema`, and after them those of attributes that are text: the reader
+    /// makes views of them only if it knows of them.
+    pub(super) fn with_text_attributes(&self, schema: SchemaRef) -> SchemaRef {
+        let snapshot = self.log.snapshot();
+        let text = AttributeType::Text.data_type();
+        let columns = snapshot.attribute_columns().iter().filter(|name| {
+            let column = AttributeColumn::parse(name);
+            column.is_none_or(|column| column.value_type.data_type() == text)
+        });
+        let columns: Vec<_> = columns
+            .map(|name| Arc::new(Field::new(name, text.clone(), true)))
+            .collect();
+        if columns.is_empty() {
+            return schema;
+        }
+        let fields = schema.fields().iter().cloned().chain(columns);
+        Arc::new(Schema::new(fields.collect::<Fields>()))
     }
 
     /// The files for the scan, each with the rows its trace ids can lie in, and its row count.
@@ -134,16 +167,23 @@ impl SpansTable {
                 let (objects, cache) = (Arc::clone(&objects), Arc::clone(&cache));
                 async move {
                     let mut file = partitioned_file(&planned.file, schema)?;
+                    let mut access = None;
                     if !planned.trace_ids.is_empty() {
                         let metadata = DFParquetMetadata::new(objects.as_ref(), &file.object_meta)
                             .with_file_metadata_cache(Some(cache))
                             .fetch_metadata()
                             .await?;
-                        if let Some(ranges) = row_ranges(&metadata, &planned.trace_ids) {
-                            file = file.with_extension(ranges);
-                        }
+                        access = row_ranges(&metadata, &planned.trace_ids);
                     }
-                    Ok((planned.file.row_count, file))
+                    let groups = &planned.row_groups;
+                    if !groups.is_empty() {
+                        let all = || ParquetAccessPlan::new_all(groups.len());
+                        access = Some(with_index(access.unwrap_or_else(all), groups));
+                    }
+                    if let Some(access) = access {
+                        file = file.with_extension(access);
+                    }
+                    Ok((planned.row_count(), file))
                 }
             })
             .buffered(METADATA_READS)
@@ -178,16 +218,27 @@ impl TableProvider for SpansTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.plan_files(&SpanPredicate::extract(filters)).await?;
-        let schema = logical_schema();
+        let plan = match &self.indexes {
+            Some(indexes) if self.pruning => {
+                let predicate = IndexPredicate::extract(filters);
+                plan.prune_by_index(self.log.store(), indexes, &predicate)
+                    .await?
+            }
+            _ => plan,
+        };
+        let schema = self.with_text_attributes(logical_schema());
         let while_decoding = filters_while_decoding(&plan, projection);
         let source = self.source(state, Arc::clone(&schema), &plan, while_decoding)?;
+        // The columns after those of SQL are asked for by nobody but the adapter.
+        let all = || (0..logical_schema().fields().len()).collect();
+        let projection = projection.cloned().unwrap_or_else(all);
         let statistics = table_statistics(&plan.files, &schema);
         let files = self.partitioned_files(state, &plan.files, &schema).await?;
         let groups = file_groups(files, state.config().target_partitions());
         let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(Some(projection))?
             .with_limit(limit)
             .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
             .build();

@@ -121,7 +121,8 @@ impl SpansTable {
             let key = |planned: &PlannedFile| planned.file.min_ingested_micros;
             (key(a), &a.file.path).cmp(&(key(b), &b.file.path))
         });
-        let source = self.source(state, trace_scan_schema(), &plan, false)?;
+        let schema = self.with_text_attributes(trace_scan_schema());
+        let source = self.source(state, schema, &plan, false)?;
         let files = self.trace_files(state, &plan.files).await?;
         let ids: Option<Arc<[TraceId]>> = trace_ids.map(|ids| ids.into_iter().collect());
         let weights = files

@@ -2,6 +2,7 @@
 //!
 //! Read [`service_edges`], which states the rules, and [`ServiceEdge`].
 
+use super::edges_elsewhere::{ZipkinEdges, jaeger_edges};
 use super::{Forest, NONE, TraceColumns};
 use crate::span::SpanKind;
 
@@ -13,6 +14,28 @@ pub enum EdgeMode {
     Calls,
     /// One edge a span whose parent is of another service, and nothing else.
     Strict,
+    /// What Jaeger's dependency job finds: an edge a span with a parent, within a service too, and
+    /// one more for a leaf that names a peer.
+    Jaeger,
+    /// What Zipkin's dependency linker finds: links between spans with kinds, messages by way of
+    /// their broker.
+    Zipkin,
+}
+
+impl EdgeMode {
+    /// All modes with the names by which they are asked for.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("calls", Self::Calls),
+        ("strict", Self::Strict),
+        ("jaeger", Self::Jaeger),
+        ("zipkin", Self::Zipkin),
+    ];
+
+    /// The mode of that name, in any case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let named = |(known, _): &&(&str, Self)| known.eq_ignore_ascii_case(name);
+        Self::ALL.iter().find(named).map(|(_, mode)| *mode)
+    }
 }
 
 /// What an edge stands for.
@@ -73,7 +96,7 @@ pub enum LinkTarget {
 pub struct EdgeDetails<'a> {
     /// For each row the number, among those of services, of what it says it calls ([`NONE`] where
     /// it does not say): its first non-empty attribute of `peer.service`, `server.address`,
-    /// `db.system.name` and `db.system`.
+    /// `db.system.name` and `db.system`; by the rules of Jaeger and Zipkin `peer.service` alone.
     pub peer: &'a [u32],
     /// Links of spans, by row.
     pub links: &'a [(u32, LinkTarget)],
@@ -106,6 +129,8 @@ pub struct EdgeDetails<'a> {
 /// A span of which the service is not known, and what is below it, makes no edge by itself. An
 /// edge has failed where the span of the called side has the status ERROR, and except in strict
 /// mode also where the CLIENT or PRODUCER above a SERVER or CONSUMER has.
+///
+/// [`EdgeMode::Jaeger`] and [`EdgeMode::Zipkin`] follow the rules of those systems instead.
 pub fn service_edges(
     columns: &TraceColumns<'_>,
     forest: &Forest,
@@ -113,6 +138,11 @@ pub fn service_edges(
     mode: EdgeMode,
     edges: &mut Vec<ServiceEdge>,
 ) {
+    match mode {
+        EdgeMode::Calls | EdgeMode::Strict => {}
+        EdgeMode::Jaeger => return jaeger_edges(columns, forest, details.peer, edges),
+        EdgeMode::Zipkin => return ZipkinEdges::new(columns, forest, details.peer).extend(edges),
+    }
     let mut links = (mode == EdgeMode::Calls && !details.links.is_empty())
         .then(|| Links::new(columns, forest, details.links));
     for node in 0..forest.len() {
@@ -127,7 +157,7 @@ pub fn service_edges(
     }
 }
 
-fn is_kind(columns: &TraceColumns<'_>, row: usize, kind: SpanKind) -> bool {
+pub(super) fn is_kind(columns: &TraceColumns<'_>, row: usize, kind: SpanKind) -> bool {
     columns.raw_kind(row) == kind as i8
 }
 

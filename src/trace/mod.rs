@@ -12,17 +12,18 @@ mod findings;
 mod self_time;
 mod critical_path;
 mod edges;
+mod edges_elsewhere;
 mod stats;
 mod skew;
 mod diff;
 mod duration;
 mod tree;
+mod whole_trace;
+mod reference;
 mod waterfall;
 
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod timing;
 
 pub use columns::{NO_OFFSET, SpanRow, TraceBuffer, TraceColumns, UNFINISHED};
 pub use critical_path::{CriticalPath, PathSection};
@@ -32,8 +33,10 @@ pub use edges::{EdgeDetails, EdgeKind, EdgeMode, LinkTarget, ServiceEdge, servic
 pub use findings::{Findings, find};
 pub use forest::{Forest, NONE, Placement};
 pub use path::{MAX_PATH_DEPTH, for_each_path, is_ancestor_path};
+pub use reference::{RELATED_TRACE_ATTRIBUTE, TraceReference};
 pub use self_time::SelfTimes;
 pub use skew::ClockSkew;
 pub use stats::{ServiceSet, ServiceStats, TraceSummary, service_stats};
 pub use tree::{TraceNode, TraceSpan, TraceTree};
-pub use waterfall::{Waterfall, escape_text};
+pub use waterfall::{DrawnSpan, Waterfall, escape_text};
+pub use whole_trace::Trace;

@@ -102,16 +102,6 @@ pub(super) fn stored_offsets(columns: &TraceColumns<'_>) -> Vec<i32> {
     .collect()
 }
 
-/// The same as [`stored_offsets`] where no id stands twice, for large traces.
-pub(super) fn stored_offsets_by_id(columns: &TraceColumns<'_>) -> Vec<i32> {
-    let ids = columns.span_id.iter().zip(0i32..);
-    let rows: std::collections::HashMap<u64, i32> = ids.map(|(id, row)| (*id, row)).collect();
-    let parents = columns.parent_span_id.iter().zip(0i32..);
-    parents
-        .map(|(parent, row)| rows.get(parent).map_or(NO_OFFSET, |at| at - row))
-        .collect()
-}
-
 /// The moments of a span that no child has, counted one by one.
 pub(super) fn naive_self_time(columns: &TraceColumns<'_>, forest: &Forest, node: usize) -> i64 {
     let row = forest.row(node);

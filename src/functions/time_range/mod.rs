@@ -8,12 +8,14 @@ mod time_range_stats;
 
 use std::sync::Arc;
 
-use datafusion::catalog::{TableFunctionImpl, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::Documentation;
 
 use service_dependencies::ServiceDependenciesFunc;
 use service_nodes::ServiceNodesFunc;
 use time_range_stats::TimeRangeStatsFunc;
+
+use super::table::TableFunc;
 
 /// The relations that these functions read.
 #[derive(Debug, Clone)]
@@ -28,34 +30,35 @@ pub struct TraceRelations {
     pub strict_edges: Arc<dyn TableProvider>,
 }
 
-/// A function over a range of time: what it is called, its manual, and what it does.
-#[derive(Debug, Clone)]
-pub struct TimeRangeFunc {
-    /// The name, as SQL calls it.
-    pub name: &'static str,
-    /// Description, syntax, arguments and an example with its output.
-    pub documentation: Documentation,
-    /// What makes a table of a call.
-    pub implementation: Arc<dyn TableFunctionImpl>,
-}
-
 /// Every function over a range of time.
-pub fn all(relations: &TraceRelations) -> Vec<TimeRangeFunc> {
+pub fn all(relations: &TraceRelations) -> Vec<TableFunc> {
     vec![
-        TimeRangeFunc {
+        TableFunc {
             name: "service_dependencies",
             documentation: service_dependencies::documentation(),
             implementation: Arc::new(ServiceDependenciesFunc::new(relations.clone())),
         },
-        TimeRangeFunc {
+        TableFunc {
             name: "service_nodes",
             documentation: service_nodes::documentation(),
             implementation: Arc::new(ServiceNodesFunc::new(relations.clone())),
         },
-        TimeRangeFunc {
+        TableFunc {
             name: "time_range_stats",
             documentation: time_range_stats::documentation(),
             implementation: Arc::new(TimeRangeStatsFunc::new(relations.clone())),
         },
+    ]
+}
+
+/// The names and manuals of all of them.
+pub fn manuals() -> Vec<(&'static str, Documentation)> {
+    vec![
+        (
+            "service_dependencies",
+            service_dependencies::documentation(),
+        ),
+        ("service_nodes", service_nodes::documentation()),
+        ("time_range_stats", time_range_stats::documentation()),
     ]
 }

@@ -40,8 +40,15 @@ pub(super) fn documentation() -> Documentation {
         "service_dependencies(from, to [, mode])",
     )
     .with_sql_example(
-        "select count(*) as edges from service_dependencies('2026-11-20', '2026-11-21');\n\
-         +-------+\n| edges |\n+-------+\n| 0     |\n+-------+",
+        "select caller, callee, kind, call_count\n\
+         from service_dependencies('2026-11-20', '2026-11-21') order by callee;\n\
+         +---------+------------+-----------+------------+\n\
+         | caller  | callee     | kind      | call_count |\n\
+         +---------+------------+-----------+------------+\n\
+         | library | catalog    | call      | 1          |\n\
+         | library | mailer     | messaging | 1          |\n\
+         | catalog | postgresql | virtual   | 1          |\n\
+         +---------+------------+-----------+------------+",
     )
     .with_argument(
         "from",

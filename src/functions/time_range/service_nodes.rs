@@ -38,8 +38,16 @@ pub(super) fn documentation() -> Documentation {
         "service_nodes(from, to)",
     )
     .with_sql_example(
-        "select count(*) as services from service_nodes('2026-11-20', '2026-11-21');\n\
-         +----------+\n| services |\n+----------+\n| 0        |\n+----------+",
+        "select service_name, span_count, incoming_call_count\n\
+         from service_nodes('2026-11-20', '2026-11-21') order by service_name;\n\
+         +--------------+------------+---------------------+\n\
+         | service_name | span_count | incoming_call_count |\n\
+         +--------------+------------+---------------------+\n\
+         | catalog      | 2          | 1                   |\n\
+         | library      | 3          | 0                   |\n\
+         | mailer       | 1          | 1                   |\n\
+         | postgresql   | 0          | 1                   |\n\
+         +--------------+------------+---------------------+",
     )
     .with_argument(
         "from",

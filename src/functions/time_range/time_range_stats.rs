@@ -83,10 +83,13 @@ pub(super) fn documentation() -> Documentation {
         "time_range_stats(from, to [, service [, step]])",
     )
     .with_sql_example(
-        "select trace_count, span_count from time_range_stats('2026-11-20', '2026-11-21');\n\
-         +-------------+------------+\n| trace_count | span_count |\n\
-         +-------------+------------+\n| 0           | 0          |\n\
-         +-------------+------------+",
+        "select trace_count, span_count, error_count\n\
+         from time_range_stats('2026-11-20', '2026-11-21');\n\
+         +-------------+------------+-------------+\n\
+         | trace_count | span_count | error_count |\n\
+         +-------------+------------+-------------+\n\
+         | 2           | 6          | 1           |\n\
+         +-------------+------------+-------------+",
     )
     .with_argument(
         "from",
