@@ -22,7 +22,7 @@ use crate::search::{
     AttributeCondition, AttributeScope, AttributeTest, AttributeValue, Condition, Cursor, Matching,
     SearchOrder, SpanName, TraceQuery,
 };
-use crate::span::TraceId;
+use crate::span::{AttributeOutput, TraceId};
 
 /// The column of what an order compares.
 pub(super) const KEY: &str = "key";

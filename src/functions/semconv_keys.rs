@@ -14,6 +14,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::coalesce;
 
 use super::scalar::{AttributeFunc, SEMCONV, keys_meaning};
+use crate::span::AttributeOutput;
 
 /// `semconv(attributes, 'http.method')` becomes `coalesce(attributes['http.request.method'],
 /// attributes['http.method'])`, before comparisons with numbers are made numeric.
