@@ -19,7 +19,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -31,12 +31,15 @@ use super::aliases::resolve_aliases;
 use super::lake_searcher::LakeSearcher;
 use super::{Lake, views};
 use crate::error::{Error, Result};
-use crate::exec::{self, TraceRelation, TraceRelationTable};
+use crate::exec::{
+    self, EdgeCountsRelation, ServiceEdgesRelation, TraceRelation, TraceRelationTable,
+};
+use crate::functions::scalar::AttributeFunc;
 use crate::functions::table::{NamedArguments, TraceReader, substitute_parameters};
 use crate::functions::time_range::TraceRelations;
 use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
+use crate::span::AttributeOutput;
 use crate::table::{IdLiterals, LakeFilesTable, SpansTable, StoredComparisons, TraceScope};
-use crate::trace::EdgeMode;
 
 /// The names of the lake's own tables and views.
 const RELATIONS: [&str; 9] = [
@@ -200,14 +203,19 @@ fn register_trace_relations(
         let spans = Arc::clone(spans);
         Arc::new(TraceRelationTable::new(spans, relation, scope))
     };
-    for relation in exec::relations() {
+    let attribute = Arc::new(ScalarUDF::from(AttributeFunc::new(AttributeOutput::Text)));
+    for relation in exec::relations(&attribute) {
         context.register_table(relation.name(), table(relation))?;
     }
+    let calls = ServiceEdgesRelation::calls(attribute);
+    let strict = ServiceEdgesRelation::strict();
     let relations = TraceRelations {
         traces: table(Arc::new(exec::TracesRelation)),
-        span_tree: table(Arc::new(exec::SpanTreeRelation)),
-        service_edges: table(Arc::new(exec::ServiceEdgesRelation::default())),
-        strict_edges: table(Arc::new(exec::ServiceEdgesRelation::new(EdgeMode::Strict))),
+        span_tree: table(Arc::new(exec::SpanTreeRelation::default())),
+        edge_counts: table(Arc::new(EdgeCountsRelation::new(calls.clone()))),
+        service_edges: table(Arc::new(calls)),
+        strict_counts: table(Arc::new(EdgeCountsRelation::new(strict.clone()))),
+        strict_edges: table(Arc::new(strict)),
     };
     for function in functions::time_range::all(&relations) {
         context.register_udtf(function.name, function.implementation);

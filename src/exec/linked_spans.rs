@@ -11,9 +11,9 @@ use datafusion::common::Result;
 use datafusion::execution::TaskContext;
 use futures::TryStreamExt;
 
+use super::edge_finder::stored_links;
 use super::needs::Needs;
 use super::range_rows::{RangeRows, trace_numbers};
-use super::service_edges::stored_links;
 use crate::span::{SpanKind, TraceId, column};
 use crate::table::{TraceScan, scan_column, stored_index};
 use crate::trace::LinkTarget;
@@ -60,7 +60,7 @@ pub(super) async fn follow_links(
 
 /// The traces and spans to which links of CONSUMER spans lead.
 fn outgoing(rows: &RangeRows) -> Vec<(u128, u64)> {
-    let links = rows.passed(1).and_then(|links| links.as_list_opt::<i32>());
+    let links = rows.passed(0).and_then(|links| links.as_list_opt::<i32>());
     let Some(links) = links else {
         return Vec::new();
     };

@@ -7,14 +7,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::datasource::TableType;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, ScalarUDF, TableProviderFilterPushDown};
+use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
 use super::needs::Needs;
@@ -34,11 +35,29 @@ pub trait TraceRelation: Debug + Send + Sync {
     /// Its columns.
     fn schema(&self) -> SchemaRef;
 
+    /// Which of them is the trace id.
+    fn trace_id_column(&self) -> Option<usize> {
+        Some(0)
+    }
+
     /// What its columns at these indices need of each span.
     fn needs(&self, projection: &[usize]) -> Needs;
 
-    /// The columns of `spans`, by index, that it passes on as they are.
-    fn passed(&self, projection: &[usize]) -> Vec<usize>;
+    /// What of each span, as expressions over the schema of a scan of traces, it passes on as it
+    /// is.
+    fn passed(&self, projection: &[usize]) -> Vec<ProjectionExpr>;
+
+    /// What is enough for simple traces, which lie in one file and whose parents are where the
+    /// stored offsets lead; `None` where that spares nothing. The others are read again. With
+    /// `any_start` no span is read that starts outside the time asked for.
+    fn quick_needs(&self, _projection: &[usize], _any_start: bool) -> Option<Needs> {
+        None
+    }
+
+    /// The same relation with more columns after its own, each computed of a span's columns.
+    fn with_computed(&self, _computed: &[Computed]) -> Option<Arc<dyn TraceRelation>> {
+        None
+    }
 
     /// Whether each row is a span with the columns of `spans`, so that a filter on those leaves
     /// only traces in which some span passes.
@@ -46,7 +65,7 @@ pub trait TraceRelation: Debug + Send + Sync {
         false
     }
 
-    /// Whether it wants to know where links to other traces lead; the second column passed on is
+    /// Whether it wants to know where links to other traces lead; the first column passed on is
     /// then that of the stored links.
     fn follows_links(&self) -> bool {
         false
@@ -57,12 +76,21 @@ pub trait TraceRelation: Debug + Send + Sync {
     fn rows(&self, projection: &[usize], start_nanos: (i64, i64)) -> Box<dyn RelationRows>;
 }
 
-/// Every relation over whole traces.
-pub fn relations() -> Vec<Arc<dyn TraceRelation>> {
+/// A column that is computed of a span's columns where they are read.
+#[derive(Debug, Clone)]
+pub struct Computed {
+    /// Over the schema of a scan of traces.
+    pub expr: ProjectionExpr,
+    /// Its name and type.
+    pub field: FieldRef,
+}
+
+/// Every relation over whole traces. `attribute` is the function that looks up an attribute.
+pub fn relations(attribute: &Arc<ScalarUDF>) -> Vec<Arc<dyn TraceRelation>> {
     vec![
         Arc::new(TracesRelation),
-        Arc::new(SpanTreeRelation),
-        Arc::new(ServiceEdgesRelation::default()),
+        Arc::new(SpanTreeRelation::default()),
+        Arc::new(ServiceEdgesRelation::calls(Arc::clone(attribute))),
         Arc::new(CriticalPathsRelation),
     ]
 }
@@ -71,6 +99,11 @@ pub fn relations() -> Vec<Arc<dyn TraceRelation>> {
 pub trait RelationRows: Send {
     /// Adds the rows of a trace.
     fn push(&mut self, trace: &TraceRows<'_>);
+
+    /// Adds the rows of a simple trace of which only what is quickly read is there.
+    fn push_simple(&mut self, trace: &TraceRows<'_>) {
+        self.push(trace);
+    }
 
     /// How many rows there are.
     fn len(&self) -> usize;
@@ -190,11 +223,11 @@ impl TableProvider for TraceRelationTable {
         let plan = LoadPlan::try_new(needs, &passed, self.relation.follows_links())?;
         let scan = self
             .spans
-            .scan_traces(state, plan.columns(), filters, self.scope)
+            .scan_traces(state, &plan.columns(), filters, self.scope)
             .await?;
         let exec = TraceExec::try_new(
             Arc::clone(&self.relation),
-            scan,
+            Arc::new(scan),
             plan,
             projection,
             self.span_filter(state, filters)?,

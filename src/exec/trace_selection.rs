@@ -63,9 +63,13 @@ impl TraceFilters {
     }
 
     /// Adds a filter over columns of a relation, if it is one on the trace id alone.
-    pub(super) fn add_by_id(&mut self, filter: &Arc<dyn PhysicalExpr>) -> Result<bool> {
+    pub(super) fn add_by_id(
+        &mut self,
+        filter: &Arc<dyn PhysicalExpr>,
+        is_trace_id: impl Fn(&Column) -> bool,
+    ) -> Result<bool> {
         let columns = collect_columns(filter);
-        if columns.is_empty() || columns.iter().any(|column| column.name() != "trace_id") {
+        if columns.is_empty() || !columns.iter().all(is_trace_id) {
             return Ok(false);
         }
         let moved = Arc::clone(filter).transform_up(|expr| {
@@ -225,15 +229,33 @@ fn stretches(runs: &[FileRun], traces: &[u128]) -> Vec<Range<u64>> {
         if traces.binary_search(&run.trace).is_err() {
             continue;
         }
-        match stretches.last_mut() {
-            Some(last) if run.rows.start - last.end <= GAP_ROWS => last.end = run.rows.end,
-            _ => stretches.push(run.rows.clone()),
-        }
+        add_rows(&mut stretches, run.rows.clone());
     }
     stretches
 }
 
+/// Adds rows that come after those that are there.
+fn add_rows(stretches: &mut Vec<Range<u64>>, rows: Range<u64>) {
+    match stretches.last_mut() {
+        Some(last) if rows.start.saturating_sub(last.end) <= GAP_ROWS => last.end = rows.end,
+        _ => stretches.push(rows),
+    }
+}
+
 impl TraceSelection {
+    /// The traces, sorted, and where the rows of each lie in which file.
+    pub(super) fn new(
+        traces: Vec<u128>,
+        file_count: usize,
+        places: impl IntoIterator<Item = (usize, Range<u64>)>,
+    ) -> Self {
+        let mut files = vec![Vec::new(); file_count];
+        for (file, rows) in places {
+            add_rows(&mut files[file], rows);
+        }
+        Self { traces, files }
+    }
+
     /// The traces, sorted.
     pub(super) fn traces(&self) -> &[u128] {
         &self.traces

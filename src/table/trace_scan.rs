@@ -65,6 +65,7 @@ pub struct TraceScan {
     ranges: Vec<TraceRange>,
     trace_ids: Option<Arc<[TraceId]>>,
     start_nanos: (i64, i64),
+    is_within_time: bool,
     pruning: bool,
 }
 
@@ -122,6 +123,10 @@ impl SpansTable {
             (key(a), &a.file.path).cmp(&(key(b), &b.file.path))
         });
         let schema = self.with_text_attributes(trace_scan_schema());
+        let is_within_time = plan.files.iter().all(|planned| {
+            start_nanos.0 <= planned.file.min_start_nano
+                && planned.file.max_start_nano <= start_nanos.1
+        });
         let source = self.source(state, schema, &plan, false)?;
         let files = self.trace_files(state, &plan.files).await?;
         let ids: Option<Arc<[TraceId]>> = trace_ids.map(|ids| ids.into_iter().collect());
@@ -140,6 +145,7 @@ impl SpansTable {
             files,
             trace_ids: ids,
             start_nanos,
+            is_within_time,
             pruning: self.pruning,
         })
     }
@@ -222,6 +228,11 @@ impl TraceScan {
     /// The least and the greatest start time asked for, which are not those of what is read.
     pub fn start_nanos(&self) -> (i64, i64) {
         self.start_nanos
+    }
+
+    /// Whether no span is read that starts outside the time asked for.
+    pub fn is_within_time(&self) -> bool {
+        self.is_within_time
     }
 
     /// What reading has counted so far, and what planning ruled out.

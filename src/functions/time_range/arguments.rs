@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::catalog::TableProvider;
-use datafusion::common::{Result, plan_err};
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_nested::expr_fn::{array_element, make_array};
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, cast, lit};
+use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlanBuilder, cast, lit};
 use datafusion::prelude::col;
 
 use crate::functions::aggregate;
@@ -56,6 +57,25 @@ impl TimeRange {
     pub(super) fn holds(&self, time: Expr) -> Expr {
         let from = time.clone().gt_eq(self.from.clone());
         from.and(time.lt(self.to.clone()))
+    }
+}
+
+impl TimeRange {
+    /// The same as filters on `start_time` with what the ends of the range are now.
+    pub(super) fn known(&self, state: &dyn Session) -> Result<Vec<Expr>> {
+        let from = col("start_time").gt_eq(lit(constant(state, &self.from)?));
+        let to = col("start_time").lt(lit(constant(state, &self.to)?));
+        Ok(vec![from, to])
+    }
+}
+
+fn constant(state: &dyn Session, time: &Expr) -> Result<ScalarValue> {
+    let expr = state.create_physical_expr(time.clone(), &DFSchema::empty())?;
+    let one = RecordBatchOptions::new().with_row_count(Some(1));
+    let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &one)?;
+    match expr.evaluate(&row)? {
+        ColumnarValue::Scalar(value) => Ok(value),
+        ColumnarValue::Array(values) => ScalarValue::try_from_array(&values, 0),
     }
 }
 

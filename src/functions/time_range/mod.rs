@@ -26,8 +26,12 @@ pub struct TraceRelations {
     pub span_tree: Arc<dyn TableProvider>,
     /// `service_edges`.
     pub service_edges: Arc<dyn TableProvider>,
-    /// The same, of parents and children alone.
+    /// The same, counted: what is pushed down of times is exact.
+    pub edge_counts: Arc<dyn TableProvider>,
+    /// Edges of parents and children alone.
     pub strict_edges: Arc<dyn TableProvider>,
+    /// The same, counted.
+    pub strict_counts: Arc<dyn TableProvider>,
 }
 
 /// Every function over a range of time.
