@@ -106,6 +106,7 @@ mod tests {
             max_duration_nano: None,
             null_duration_count: 0,
             modified_ms: 0,
+            attribute_columns: Vec::new(),
         })
     }
 
