@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
@@ -18,7 +19,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -30,9 +31,14 @@ use super::aliases::resolve_aliases;
 use super::lake_searcher::LakeSearcher;
 use super::{Lake, views};
 use crate::error::{Error, Result};
-use crate::exec::{self, TraceRelationTable};
+use crate::exec::{
+    self, EdgeCountsRelation, ServiceEdgesRelation, TraceRelation, TraceRelationTable,
+};
+use crate::functions::scalar::AttributeFunc;
 use crate::functions::table::{NamedArguments, TraceReader, substitute_parameters};
+use crate::functions::time_range::TraceRelations;
 use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
+use crate::span::AttributeOutput;
 use crate::table::{
     Catalog, CatalogTable, IdLiterals, LakeFilesTable, NewestFirst, SpansTable, StoredComparisons,
     TraceScope,
@@ -101,17 +107,11 @@ impl Session {
             lake.store_url().clone(),
             lake.config().query.pruning,
         ));
+        register_trace_relations(&context, lake, &spans)?;
         let reader: Arc<dyn TraceReader> = Arc::clone(lake.traces()) as _;
         let searcher = LakeSearcher::new(&context, Arc::clone(&spans), lake);
         for function in functions::table::all(&reader, Arc::new(searcher)) {
             context.register_udtf(function.name, function.implementation);
-        }
-        for relation in exec::relations() {
-            let name = relation.name();
-            let margin = lake.config().query.trace_margin;
-            let scope = TraceScope::with_margin(margin);
-            let table = TraceRelationTable::new(Arc::clone(&spans), relation, scope);
-            context.register_table(name, Arc::new(table))?;
         }
         for catalog in Catalog::ALL {
             let table = CatalogTable::new(catalog, Arc::clone(&spans));
@@ -199,6 +199,40 @@ impl Session {
     pub(super) fn lake(&self) -> &Lake {
         &self.lake
     }
+}
+
+/// The relations over whole traces, and the functions made of them.
+fn register_trace_relations(
+    context: &SessionContext,
+    lake: &Lake,
+    spans: &Arc<SpansTable>,
+) -> Result<()> {
+    let scope = TraceScope {
+        margin: lake.config().query.trace_margin,
+        range_rows: lake.config().query.trace_range_rows,
+    };
+    let table = |relation: Arc<dyn TraceRelation>| -> Arc<dyn TableProvider> {
+        let spans = Arc::clone(spans);
+        Arc::new(TraceRelationTable::new(spans, relation, scope))
+    };
+    let attribute = Arc::new(ScalarUDF::from(AttributeFunc::new(AttributeOutput::Text)));
+    for relation in exec::relations(&attribute) {
+        context.register_table(relation.name(), table(relation))?;
+    }
+    let calls = ServiceEdgesRelation::calls(attribute);
+    let strict = ServiceEdgesRelation::strict();
+    let relations = TraceRelations {
+        traces: table(Arc::new(exec::TracesRelation)),
+        span_tree: table(Arc::new(exec::SpanTreeRelation::default())),
+        edge_counts: table(Arc::new(EdgeCountsRelation::new(calls.clone()))),
+        service_edges: table(Arc::new(calls)),
+        strict_counts: table(Arc::new(EdgeCountsRelation::new(strict.clone()))),
+        strict_edges: table(Arc::new(strict)),
+    };
+    for function in functions::time_range::all(&relations) {
+        context.register_udtf(function.name, function.implementation);
+    }
+    Ok(())
 }
 
 /// A session reads: spans come in by ingest, results go out by whoever called. Tables and views

@@ -31,4 +31,6 @@ pub use provider::SpansTable;
 pub use stored_comparisons::StoredComparisons;
 pub use trace_ranges::TraceRange;
 pub use trace_rows::{TraceFile, TraceRows};
-pub use trace_scan::{TraceScan, TraceScope, stored_index, trace_id_index, trace_scan_schema};
+pub use trace_scan::{
+    SpanReader, TraceScan, TraceScope, scan_column, stored_index, trace_scan_schema,
+};
