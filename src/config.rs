@@ -3,12 +3,15 @@
 //! Read [`Config`]. Where an option comes from (a flag, a variable) is the command line's matter.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a lake is written, read and queried.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// How spans are taken in.
     pub ingest: IngestConfig,
+    /// How the spans of many senders become commits.
+    pub commit: CommitConfig,
     /// How files are written and merged.
     pub storage: StorageConfig,
     /// What a query may use.
@@ -32,6 +35,47 @@ impl Default for IngestConfig {
             batch_spans: 262_144,
             batch_bytes: 256 << 20,
             strict: false,
+        }
+    }
+}
+
+/// How the spans of many senders become commits: more in one make fewer files, and each sender
+/// waits longer for its answer.
+#[derive(Debug, Clone)]
+pub struct CommitConfig {
+    /// How long a request waits for others to share its commit.
+    pub max_delay: Duration,
+    /// Spans from which on a commit does not wait, once all senders of the last one are back.
+    pub eager_spans: usize,
+    /// Spans a commit holds at the most.
+    pub max_spans: usize,
+    /// Bytes of decoded spans a commit holds at the most.
+    pub max_bytes: usize,
+    /// Commits being written at once.
+    pub concurrent: usize,
+    /// Bytes of requests and spans that wait for their commit, all together; beyond it requests
+    /// are refused, to be sent again.
+    pub pending_bytes: usize,
+    /// How long a request waits for room among those bytes before it is refused.
+    pub max_wait: Duration,
+    /// Bytes of decoded spans that one request may hold.
+    pub request_bytes: usize,
+    /// The length to which text values of attributes are cut; not at all where not said.
+    pub max_attribute_bytes: Option<usize>,
+}
+
+impl Default for CommitConfig {
+    fn default() -> Self {
+        Self {
+            max_delay: Duration::from_millis(200),
+            eager_spans: 2048,
+            max_spans: 65_536,
+            max_bytes: 64 << 20,
+            concurrent: 2,
+            pending_bytes: 256 << 20,
+            max_wait: Duration::from_secs(1),
+            request_bytes: 128 << 20,
+            max_attribute_bytes: None,
         }
     }
 }
@@ -92,4 +136,41 @@ impl Default for QueryConfig {
             metadata_cache_bytes: 512 << 20,
         }
     }
+}
+
+/// Reads a number of bytes: `4GiB`, `512 MB`, `1.5g`, `1048576`.
+///
+/// A unit of one letter is the binary one, as `-Xmx` and `docker -m` have it.
+pub fn parse_bytes(text: &str) -> Result<usize, String> {
+    let text = text.trim();
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return Err("use a size such as 512MiB, 4GiB or 2GB".to_string()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "use a size such as 512MiB, 4GiB or 2GB".to_string())?;
+    let size = number * factor as f64;
+    if size < 1.0 || size >= usize::MAX as f64 {
+        return Err("the size is out of range".to_string());
+    }
+    Ok(size as usize)
+}
+
+/// Reads a duration: `30d`, `12h`, `1h 30m`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text.trim())
+        .map_err(|error| format!("{error}; use a duration such as 30d, 12h or 1h 30m"))
 }

@@ -36,6 +36,7 @@
 //! | [`table`] | the door to SQL: the `spans` table, pruning, stored columns as logical ones |
 //! | [`functions`] | what tracelake adds to SQL's functions |
 //! | [`engine`] | the hub: opens a lake, takes spans in, builds the only session |
+//! | [`server`] | wires in and out: OTLP, Zipkin, HTTP |
 //! | [`cli`] | the person: arguments, prompt, output |
 //!
 //! `span`, `trace`, `workload` and `ingest` are pure: they never do I/O and never await. Only
@@ -84,6 +85,7 @@ pub mod storage;
 pub mod table;
 pub mod functions;
 pub mod engine;
+pub mod server;
 pub mod cli;
 
 pub use config::Config;

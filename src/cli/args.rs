@@ -108,6 +108,7 @@ pub(crate) enum Command {
     Compact(CompactArgs),
     Expire(ExpireArgs),
     Vacuum(VacuumArgs),
+    Serve(ServeArgs),
     Generate(GenerateArgs),
 }
 
@@ -308,6 +309,34 @@ pub(crate) struct VacuumArgs {
     /// Print the summary as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Take spans from senders and answer queries, until told to end
+///
+/// Listens for OTLP (gRPC at 4317, HTTP at 4318, where Zipkin spans are taken too) and for queries
+/// over HTTP at 4320. The lake is made if it does not exist. Spans are acknowledged when they are
+/// committed. SIGTERM or Ctrl-C ends it in good order.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tracelake serve
+  tracelake serve --config tracelake.toml --check
+  tracelake serve --set otlp.grpc=0.0.0.0:4317 --set auth.allow_anonymous=true
+
+Every key of the file can also be given as a variable: TRACELAKE_HTTP__LISTEN is http.listen.
+Flags go over variables, variables over the file.")]
+pub(crate) struct ServeArgs {
+    /// The configuration, a TOML file
+    #[arg(long, value_name = "FILE", env = "TRACELAKE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// A key of the configuration and its value; can be given more than once
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// Only say whether the configuration can be used
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// Make synthetic traces, in the lake or as an OTLP file

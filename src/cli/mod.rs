@@ -15,6 +15,7 @@ mod generate;
 mod info;
 mod ingest;
 mod query;
+mod serve;
 mod sql;
 mod vacuum;
 

@@ -11,6 +11,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use super::Session;
+use super::session::SessionOptions;
 use crate::config::Config;
 use crate::error::Result;
 use crate::storage::{Log, Operation, Store, TraceFilters, write_batch};
@@ -108,7 +109,12 @@ impl Lake {
 
     /// A door for SQL. Sessions share caches and the memory limit, not settings or views.
     pub async fn session(&self) -> Result<Session> {
-        Session::try_new(self).await
+        self.session_with(SessionOptions::default()).await
+    }
+
+    /// A door for SQL that is narrower than the whole.
+    pub async fn session_with(&self, options: SessionOptions) -> Result<Session> {
+        Session::try_new(self, options).await
     }
 
     /// Sorts, writes and commits one batch of decoded spans, as

@@ -2,18 +2,27 @@
 
 mod lake;
 mod session;
+mod statement_memory;
+mod nested_json;
 mod aliases;
 mod views;
 mod explain;
 mod ingest;
+mod received;
+mod commit_queue;
 mod maintenance;
 mod info;
+mod lake_stats;
 
+pub use commit_queue::{CommitQueue, CommitStats};
 pub use explain::ExplainReport;
 pub use info::LakeInfo;
 pub use ingest::{IngestProgress, IngestReport, Source, SourceKind};
 pub use lake::{AppendOutcome, Lake};
+pub use lake_stats::LakeStats;
 pub use maintenance::{CompactionReport, CompactionStep, ExpiryReport};
-pub use session::{QueryStream, Session, Statement};
+pub use nested_json::NestedAsJson;
+pub use received::Receipt;
+pub use session::{QueryStream, Session, SessionOptions, Statement};
 
 pub use crate::storage::{ColumnSize, ColumnSizes, VacuumOutcome};

@@ -15,9 +15,9 @@ use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
@@ -27,9 +27,11 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures::{Stream, TryStreamExt};
 
 use super::aliases::resolve_aliases;
+use super::statement_memory::limited_runtime;
 use super::{Lake, views};
 use crate::error::{Error, Result};
 use crate::functions::{self, AttributeComparison, AttributeSyntax};
+use crate::span::TraceId;
 use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
 
 /// How long a known snapshot is used before the log is asked for a newer one.
@@ -38,11 +40,22 @@ const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
 /// The names of the lake's own tables and views.
 const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"];
 
+/// What a session may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Whether statements may only ask: none makes tables, reads files of this machine or
+    /// changes settings. For people who are not at this machine.
+    pub only_queries: bool,
+    /// Memory that one statement may use, in bytes; as much as all where not said.
+    pub statement_memory_bytes: Option<usize>,
+}
+
 /// SQL over one lake.
 #[derive(Clone)]
 pub struct Session {
     lake: Lake,
     context: SessionContext,
+    options: SessionOptions,
     refreshed: Arc<Mutex<Instant>>,
 }
 
@@ -59,7 +72,7 @@ impl std::fmt::Display for Statement {
 }
 
 impl Session {
-    pub(super) async fn try_new(lake: &Lake) -> Result<Self> {
+    pub(super) async fn try_new(lake: &Lake, options: SessionOptions) -> Result<Self> {
         let context = SessionContext::new_with_state(
             SessionStateBuilder::new()
                 .with_config(session_config(lake))
@@ -88,6 +101,7 @@ impl Session {
         Ok(Self {
             lake: lake.clone(),
             context,
+            options,
             refreshed: Arc::new(Mutex::new(Instant::now())),
         })
     }
@@ -119,6 +133,13 @@ impl Session {
         }
     }
 
+    /// The spans of one trace, with all columns, in the order they began.
+    pub async fn trace_rows(&self, trace_id: TraceId) -> Result<QueryStream> {
+        let sql = "SELECT * FROM spans WHERE trace_id = $1 ORDER BY start_time, span_id";
+        let parameter = ScalarValue::from(trace_id.to_string());
+        self.query(sql, &[("1".to_string(), parameter)]).await
+    }
+
     /// Runs one parsed statement.
     pub async fn run(
         &self,
@@ -126,11 +147,47 @@ impl Session {
         parameters: &[(String, ScalarValue)],
     ) -> Result<QueryStream> {
         let plan = self.plan(statement, parameters).await?;
-        let stream = datafusion::physical_plan::execute_stream(plan, self.context.task_ctx())?;
+        self.execute(plan)
+    }
+
+    /// Runs a logical plan of [`Session::logical_plan`], its placeholders filled.
+    pub async fn run_plan(&self, plan: LogicalPlan) -> Result<QueryStream> {
+        self.refuse_writes(&plan)?;
+        let frame = self.context.execute_logical_plan(plan).await?;
+        self.execute(frame.create_physical_plan().await?)
+    }
+
+    /// The logical plan of a statement as written, with its placeholders.
+    pub async fn logical_plan(&self, statement: Statement) -> Result<LogicalPlan> {
+        self.refresh().await?;
+        let mut parsed = statement.parsed;
+        resolve_aliases(&mut parsed);
+        let plan = self.context.state().statement_to_plan(parsed).await?;
+        self.refuse_writes(&plan)?;
+        Ok(plan)
+    }
+
+    fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<QueryStream> {
+        let mut task = TaskContext::from(&self.context);
+        if let Some(limit) = self.options.statement_memory_bytes {
+            task = task.with_runtime(limited_runtime(self.lake.runtime(), limit));
+        }
+        let stream = datafusion::physical_plan::execute_stream(plan, Arc::new(task))?;
         Ok(QueryStream {
             schema: stream.schema(),
             stream,
         })
+    }
+
+    fn refuse_writes(&self, plan: &LogicalPlan) -> Result<()> {
+        if self.options.only_queries {
+            let options = SQLOptions::new()
+                .with_allow_dml(false)
+                .with_allow_ddl(false)
+                .with_allow_statements(false);
+            return Ok(options.verify_plan(plan)?);
+        }
+        refuse_writes(plan)
     }
 
     /// The physical plan of a statement.
@@ -139,11 +196,7 @@ impl Session {
         statement: Statement,
         parameters: &[(String, ScalarValue)],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.refresh().await?;
-        let mut parsed = statement.parsed;
-        resolve_aliases(&mut parsed);
-        let plan = self.context.state().statement_to_plan(parsed).await?;
-        refuse_writes(&plan)?;
+        let plan = self.logical_plan(statement).await?;
         let plan = if parameters.is_empty() {
             plan
         } else {

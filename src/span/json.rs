@@ -81,6 +81,27 @@ pub fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// The raw items of a JSON array, in order.
+pub(super) fn elements(array: &str) -> impl Iterator<Item = &str> {
+    let bytes = array.as_bytes();
+    let mut at = 1;
+    std::iter::from_fn(move || {
+        if at > 1 && bytes.get(at) == Some(&b',') {
+            at += 1;
+        }
+        if bytes.first() != Some(&b'[') || matches!(bytes.get(at), None | Some(b']')) {
+            return None;
+        }
+        let end = value_end(bytes, at);
+        if end == at {
+            return None;
+        }
+        let item = &array[at..end];
+        at = end;
+        Some(item)
+    })
+}
+
 /// Where the value that starts at `start` ends.
 fn value_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start;

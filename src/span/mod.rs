@@ -8,8 +8,10 @@ mod kind;
 mod logical_schema;
 mod model;
 mod origin;
+mod span_rows;
 mod storage_schema;
 mod value;
+mod value_text;
 
 pub use batch::SpanBatchBuilder;
 pub use ids::{SpanId, TraceId};
@@ -19,5 +21,6 @@ pub use logical_schema::{COLUMN_ALIASES, IdKind, logical_schema};
 pub(crate) use logical_schema::{logical_event_fields, logical_link_fields};
 pub use model::{Attributes, Event, Link, Resource, Scope, Span};
 pub use origin::Origin;
+pub use span_rows::resource_spans;
 pub use storage_schema::{column, storage_schema};
 pub use value::Value;

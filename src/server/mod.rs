@@ -1,0 +1,22 @@
+//! Wires in and out, one file a protocol. It translates and limits; all query logic is the
+//! engine's. Start with `server.rs`, then `options.rs`.
+
+mod options;
+mod server;
+
+mod auth;
+mod listener;
+mod metrics;
+mod query_gate;
+mod span_door;
+mod status;
+
+mod otlp_grpc;
+mod otlp_http;
+
+mod http;
+mod openapi;
+mod row_format;
+
+pub use options::ServeOptions;
+pub use server::{Addresses, Server};
