@@ -26,8 +26,11 @@ import sys
 import tempfile
 import time
 
+from bars_log import enlarge
 from bars_queries import QUERIES, differences, draw
 
+# Files of the log over which planning is timed.
+LOG_FILES = 100_000
 UNITS = {"µs": 1e-3, "ms": 1.0, "s": 1e3}
 TIMING = re.compile(r"statement \d+: .* in (?:(\d+) min )?([\d.]+) (µs|ms|s)$")
 
@@ -195,6 +198,20 @@ def measure_queries(args, report, lake, values, state, native):
         report.figure(f"{name.upper()}, {state}", f"{mine:,.1f} ms", how + beside)
 
 
+def measure_planning(args, report, lake, values, directory):
+    report.heading("planning")
+    large = Tracelake(lake.binary, f"{directory}/large")
+    enlarge(lake.lake, large.lake, LOG_FILES)
+    statement = (
+        f"EXPLAIN SELECT * FROM spans WHERE trace_id = '{values['ids'][0]}'"
+        f" AND start_time >= '{values['t0']}' AND start_time < '{values['t1']}'"
+    )
+    times = large.timed([statement] * (args.repeat + 1))
+    how = f"`EXPLAIN` of Q1 with an hour's hint, warm median of {args.repeat}"
+    name = f"planning over a log of {LOG_FILES:,} files"
+    report.bar(name, statistics.median(times[1:]), "ms", 10, how)
+
+
 class DuckDB:
     """DuckDB over the Parquet, or over a table of its own."""
 
@@ -289,6 +306,7 @@ def measure(args, report, directory):
     measure_compaction(report, lake)
     measure_lookups(args, report, lake, values, "compacted")
     measure_queries(args, report, lake, values, "compacted", native)
+    measure_planning(args, report, lake, values, directory)
 
 
 def main():

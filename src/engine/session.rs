@@ -32,7 +32,7 @@ use super::{Lake, views};
 use crate::error::{Error, Result};
 use crate::functions::{self, AttributeComparison, AttributeSyntax};
 use crate::span::TraceId;
-use crate::table::{IdLiterals, LakeFilesTable, SpansTable};
+use crate::table::{IdLiterals, LakeFilesTable, SpansTable, StoredComparisons};
 
 /// How long a known snapshot is used before the log is asked for a newer one.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
@@ -80,6 +80,7 @@ impl Session {
                 .with_default_features()
                 .with_expr_planners(expr_planners())
                 .with_analyzer_rules(analyzer_rules())
+                .with_physical_optimizer_rule(Arc::new(StoredComparisons))
                 .build(),
         );
         for function in functions::scalar::all() {

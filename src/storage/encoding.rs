@@ -97,12 +97,19 @@ fn ids_and_numbers(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder 
     let nested = |list: &str, name: &str| {
         ColumnPath::new([list, "list", "element", name].map(str::to_owned).to_vec())
     };
-    let builder = [column::SPAN_ID, column::PARENT_SPAN_ID]
-        .into_iter()
+    let builder = [
         // Random bytes: nothing to gain, and late materialization reads them directly.
-        .fold(builder, |builder, name| {
-            builder.set_column_compression(path(name), Compression::UNCOMPRESSED)
-        });
+        column::SPAN_ID,
+        column::PARENT_SPAN_ID,
+        // Packed to the bits they need: compressing saves a twentieth and doubles the time of
+        // reading them, which most queries do.
+        column::START_TIME_UNIX_NANO,
+        column::DURATION_NANO,
+    ]
+    .into_iter()
+    .fold(builder, |builder, name| {
+        builder.set_column_compression(path(name), Compression::UNCOMPRESSED)
+    });
     let builder = [
         column::TRACE_ID,
         column::START_TIME_UNIX_NANO,

@@ -9,8 +9,10 @@ mod adapter;
 mod decode;
 mod stored_literal;
 mod id_literals;
+mod stored_comparisons;
 mod lake_files;
 
 pub use id_literals::IdLiterals;
 pub use lake_files::LakeFilesTable;
 pub use provider::SpansTable;
+pub use stored_comparisons::StoredComparisons;

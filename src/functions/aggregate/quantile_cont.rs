@@ -14,17 +14,24 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::aggregate_doc_sections::DOC_SECTION_STATISTICAL;
-use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::function::{
+    AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs,
+};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, Expr, GroupsAccumulator,
+    Signature, Volatility,
 };
 use datafusion::physical_expr::expressions::Literal;
 
 /// `quantile_cont(value, fraction)` or `quantile_cont(value, [fractions])`.
+///
+/// Once the fractions are known they are bound to the function, which then takes the value
+/// alone: an argument is evaluated for every row, and a list is costly to repeat.
 #[derive(Debug)]
 pub(super) struct QuantileContFunc {
     signature: Signature,
     documentation: Documentation,
+    bound: Option<Fractions>,
 }
 
 impl QuantileContFunc {
@@ -32,6 +39,28 @@ impl QuantileContFunc {
         Self {
             signature: Signature::user_defined(Volatility::Immutable),
             documentation: documentation(),
+            bound: None,
+        }
+    }
+
+    fn bound(fractions: Fractions) -> Self {
+        Self {
+            bound: Some(fractions),
+            ..Self::new()
+        }
+    }
+
+    fn fractions(&self, arguments: &AccumulatorArgs) -> Result<Fractions> {
+        if let Some(bound) = &self.bound {
+            return Ok(bound.clone());
+        }
+        let literal = arguments
+            .exprs
+            .get(1)
+            .and_then(|expr| expr.downcast_ref::<Literal>());
+        match literal {
+            Some(literal) => Fractions::try_new(literal.value()),
+            None => plan_err!("quantile_cont: the fractions must be constants"),
         }
     }
 }
@@ -56,8 +85,8 @@ fn documentation() -> Documentation {
 }
 
 impl PartialEq for QuantileContFunc {
-    fn eq(&self, _other: &Self) -> bool {
-        true
+    fn eq(&self, other: &Self) -> bool {
+        self.bound == other.bound
     }
 }
 
@@ -66,6 +95,9 @@ impl Eq for QuantileContFunc {}
 impl std::hash::Hash for QuantileContFunc {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.name().hash(state);
+        if let Some(bound) = &self.bound {
+            bound.fractions.iter().for_each(|f| f.to_bits().hash(state));
+        }
     }
 }
 
@@ -79,8 +111,14 @@ impl AggregateUDFImpl for QuantileContFunc {
     }
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        let [value, fraction] = arguments else {
-            return plan_err!("quantile_cont takes a value and a fraction, or a list of fractions");
+        let (value, fraction) = match (arguments, &self.bound) {
+            ([_], Some(_)) => return Ok(vec![DataType::Float64]),
+            ([value, fraction], None) => (value, fraction),
+            _ => {
+                return plan_err!(
+                    "quantile_cont takes a value and a fraction, or a list of fractions"
+                );
+            }
         };
         if !value.is_numeric() && *value != DataType::Null {
             return plan_err!("quantile_cont takes numbers, got {value}");
@@ -95,10 +133,31 @@ impl AggregateUDFImpl for QuantileContFunc {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(match arguments.get(1) {
-            Some(DataType::List(_)) => double_list(),
-            _ => DataType::Float64,
+        let as_list = match &self.bound {
+            Some(bound) => bound.as_list,
+            None => matches!(arguments.get(1), Some(DataType::List(_))),
+        };
+        Ok(if as_list {
+            double_list()
+        } else {
+            DataType::Float64
         })
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        if self.bound.is_some() {
+            return None;
+        }
+        Some(Box::new(|mut function, _info| {
+            let literal = function.params.args.get(1).and_then(Expr::as_literal);
+            // What is wrong with them is told when the function is made ready to run.
+            let fractions = literal.and_then(|literal| Fractions::try_new(literal).ok());
+            if let Some(fractions) = fractions {
+                function.func = Arc::new(AggregateUDF::from(Self::bound(fractions)));
+                function.params.args.truncate(1);
+            }
+            Ok(Expr::AggregateFunction(function))
+        }))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -108,7 +167,7 @@ impl AggregateUDFImpl for QuantileContFunc {
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         Ok(Box::new(QuantileAccumulator {
-            fractions: Fractions::of(&arguments)?,
+            fractions: self.fractions(&arguments)?,
             values: Vec::new(),
         }))
     }
@@ -122,9 +181,9 @@ impl AggregateUDFImpl for QuantileContFunc {
         arguments: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
         Ok(Box::new(QuantileGroups {
-            fractions: Fractions::of(&arguments)?,
-            groups: Vec::new(),
-            value_capacity: 0,
+            fractions: self.fractions(&arguments)?,
+            group_count: 0,
+            values: GroupedValues::default(),
         }))
     }
 
@@ -134,22 +193,15 @@ impl AggregateUDFImpl for QuantileContFunc {
 }
 
 /// The fractions asked for, and whether as a list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Fractions {
     fractions: Vec<f64>,
     as_list: bool,
 }
 
 impl Fractions {
-    fn of(arguments: &AccumulatorArgs) -> Result<Self> {
-        let literal = arguments
-            .exprs
-            .get(1)
-            .and_then(|expr| expr.downcast_ref::<Literal>());
-        let Some(literal) = literal else {
-            return plan_err!("quantile_cont: the fractions must be constants");
-        };
-        let (values, as_list) = match literal.value() {
+    fn try_new(literal: &ScalarValue) -> Result<Self> {
+        let (values, as_list) = match literal {
             ScalarValue::List(list) => (list.value(0), true),
             scalar => (scalar.to_array()?, false),
         };
@@ -182,7 +234,7 @@ impl Fractions {
     }
 
     /// The quantiles of each group.
-    fn evaluate<'a>(&self, groups: impl Iterator<Item = &'a mut Vec<f64>>) -> Result<ArrayRef> {
+    fn evaluate<'a>(&self, groups: impl Iterator<Item = &'a mut [f64]>) -> Result<ArrayRef> {
         let mut out = Float64Builder::new();
         let mut valid = Vec::new();
         for group in groups {
@@ -230,7 +282,8 @@ impl Accumulator for QuantileAccumulator {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let result = self.fractions.evaluate(std::iter::once(&mut self.values))?;
+        let values = self.values.as_mut_slice();
+        let result = self.fractions.evaluate(std::iter::once(values))?;
         ScalarValue::try_from_array(&result, 0)
     }
 
@@ -239,7 +292,8 @@ impl Accumulator for QuantileAccumulator {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let list = value_lists(std::iter::once(std::mem::take(&mut self.values)))?;
+        let values = std::mem::take(&mut self.values);
+        let list = value_lists(std::iter::once(values.len()), values)?;
         Ok(vec![ScalarValue::List(Arc::new(list))])
     }
 
@@ -257,23 +311,26 @@ impl Accumulator for QuantileAccumulator {
 #[derive(Debug)]
 struct QuantileGroups {
     fractions: Fractions,
-    groups: Vec<Vec<f64>>,
-    /// Room for values over all groups, kept up so that `size` need not walk them.
-    value_capacity: usize,
+    group_count: usize,
+    values: GroupedValues,
 }
 
 impl QuantileGroups {
-    fn extend(&mut self, group: usize, values: &[f64]) {
-        let group = &mut self.groups[group];
-        let before = group.capacity();
-        group.extend_from_slice(values);
-        self.value_capacity += group.capacity() - before;
+    fn grow(&mut self, group_count: usize) -> Result<()> {
+        if u32::try_from(group_count).is_err() {
+            return exec_err!("quantile_cont: more than 2^32 groups");
+        }
+        self.group_count = group_count;
+        Ok(())
     }
 
-    fn take(&mut self, emit_to: EmitTo) -> Vec<Vec<f64>> {
-        let groups = emit_to.take_needed(&mut self.groups);
-        self.value_capacity -= groups.iter().map(Vec::capacity).sum::<usize>();
-        groups
+    fn take(&mut self, emit_to: EmitTo) -> GroupRuns {
+        let count = match emit_to {
+            EmitTo::All => self.group_count,
+            EmitTo::First(count) => count,
+        };
+        self.group_count -= count;
+        self.values.take_first(count)
     }
 }
 
@@ -285,25 +342,28 @@ impl GroupsAccumulator for QuantileGroups {
         filter: Option<&BooleanArray>,
         group_count: usize,
     ) -> Result<()> {
-        self.groups.resize_with(group_count, Vec::new);
+        self.grow(group_count)?;
         let values = values[0].as_primitive::<Float64Type>();
+        if filter.is_none() && values.null_count() == 0 {
+            self.values.extend(group_indices, values.values());
+            return Ok(());
+        }
         let passes = |row: usize| filter.is_none_or(|f| f.is_valid(row) && f.value(row));
-        for (row, &group) in group_indices.iter().enumerate() {
+        for (row, group) in group_indices.iter().enumerate() {
             if values.is_valid(row) && passes(row) {
-                self.extend(group, &[values.value(row)]);
+                self.values.extend(&[*group], &[values.value(row)]);
             }
         }
         Ok(())
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        self.fractions
-            .clone()
-            .evaluate(self.take(emit_to).iter_mut())
+        let mut runs = self.take(emit_to);
+        self.fractions.evaluate(runs.iter_mut())
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![Arc::new(value_lists(self.take(emit_to).into_iter())?)])
+        Ok(vec![Arc::new(self.take(emit_to).into_lists()?)])
     }
 
     fn merge_batch(
@@ -312,7 +372,7 @@ impl GroupsAccumulator for QuantileGroups {
         group_indices: &[usize],
         group_count: usize,
     ) -> Result<()> {
-        self.groups.resize_with(group_count, Vec::new);
+        self.grow(group_count)?;
         let lists = states[0].as_list::<i32>();
         let Some(values) = lists.values().as_primitive_opt::<Float64Type>() else {
             return exec_err!("quantile_cont: unexpected state {}", lists.data_type());
@@ -320,7 +380,7 @@ impl GroupsAccumulator for QuantileGroups {
         let offsets = lists.value_offsets();
         for (row, &group) in group_indices.iter().enumerate() {
             let range = offsets[row] as usize..offsets[row + 1] as usize;
-            self.extend(group, &values.values()[range]);
+            self.values.extend_group(group, &values.values()[range]);
         }
         Ok(())
     }
@@ -332,26 +392,98 @@ impl GroupsAccumulator for QuantileGroups {
     ) -> Result<Vec<ArrayRef>> {
         let values = values[0].as_primitive::<Float64Type>();
         let passes = |row: usize| filter.is_none_or(|f| f.is_valid(row) && f.value(row));
-        let lists = (0..values.len()).map(|row| match values.is_valid(row) && passes(row) {
-            true => vec![values.value(row)],
-            false => Vec::new(),
-        });
-        Ok(vec![Arc::new(value_lists(lists)?)])
+        let mut rows = GroupedValues::default();
+        for row in (0..values.len()).filter(|row| values.is_valid(*row) && passes(*row)) {
+            rows.extend(&[row], &[values.value(row)]);
+        }
+        Ok(vec![Arc::new(rows.take_first(values.len()).into_lists()?)])
     }
 
     fn size(&self) -> usize {
-        self.groups.capacity() * size_of::<Vec<f64>>() + self.value_capacity * size_of::<f64>()
+        self.values.groups.capacity() * size_of::<u32>()
+            + self.values.values.capacity() * size_of::<f64>()
     }
 }
 
-/// Groups of values as one list array.
-fn value_lists(groups: impl Iterator<Item = Vec<f64>>) -> Result<ListArray> {
-    let mut lengths = Vec::new();
-    let mut values = Vec::new();
-    for group in groups {
-        lengths.push(group.len());
-        values.extend(group);
+/// Values in the order they came, each with its group. Appending to two long runs is cheaper
+/// than to a vector a group; they are brought together once, when they are asked for.
+#[derive(Debug, Default)]
+struct GroupedValues {
+    groups: Vec<u32>,
+    values: Vec<f64>,
+}
+
+impl GroupedValues {
+    /// Appends values, each with its group, which must be less than 2^32.
+    fn extend(&mut self, groups: &[usize], values: &[f64]) {
+        self.groups.extend(groups.iter().map(|group| *group as u32));
+        self.values.extend_from_slice(values);
     }
+
+    /// Appends values of one group.
+    fn extend_group(&mut self, group: usize, values: &[f64]) {
+        self.values.extend_from_slice(values);
+        self.groups.resize(self.values.len(), group as u32);
+    }
+
+    /// Takes out the values of the first `count` groups; the other groups move to the front.
+    fn take_first(&mut self, count: usize) -> GroupRuns {
+        let mut ends = vec![0; count];
+        for group in &self.groups {
+            if let Some(end) = ends.get_mut(*group as usize) {
+                *end += 1;
+            }
+        }
+        // Lengths become the place of each group's first value, which filling moves to its end.
+        let mut total = 0;
+        for end in &mut ends {
+            total += std::mem::replace(end, total);
+        }
+        let mut values = vec![0.0; total];
+        let mut kept = Self::default();
+        for (group, value) in self.groups.iter().zip(&self.values) {
+            match ends.get_mut(*group as usize) {
+                Some(place) => {
+                    values[*place] = *value;
+                    *place += 1;
+                }
+                None => kept.extend(&[*group as usize - count], &[*value]),
+            }
+        }
+        *self = kept;
+        GroupRuns { values, ends }
+    }
+}
+
+/// The values of groups, one group after the other.
+struct GroupRuns {
+    values: Vec<f64>,
+    /// Where each group's values end.
+    ends: Vec<usize>,
+}
+
+impl GroupRuns {
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut [f64]> {
+        let mut rest = self.values.as_mut_slice();
+        let mut begin = 0;
+        self.ends.iter().map(move |end| {
+            let (run, others) = std::mem::take(&mut rest).split_at_mut(end - begin);
+            (rest, begin) = (others, *end);
+            run
+        })
+    }
+
+    fn into_lists(self) -> Result<ListArray> {
+        let begins = std::iter::once(&0).chain(&self.ends);
+        value_lists(
+            begins.zip(&self.ends).map(|(begin, end)| end - begin),
+            self.values,
+        )
+    }
+}
+
+/// Values as a list array of the given lengths.
+fn value_lists(lengths: impl Iterator<Item = usize>, values: Vec<f64>) -> Result<ListArray> {
     if i32::try_from(values.len()).is_err() {
         return exec_err!("quantile_cont: more than 2^31 values in one batch of groups");
     }
