@@ -14,6 +14,8 @@ pub struct Config {
     pub commit: CommitConfig,
     /// How files are written and merged.
     pub storage: StorageConfig,
+    /// How a process that stays keeps the lake in shape.
+    pub maintenance: MaintenanceConfig,
     /// What a query may use.
     pub query: QueryConfig,
 }
@@ -106,6 +108,45 @@ impl Default for StorageConfig {
             ingest_zstd_level: 1,
             compact_zstd_level: 6,
             bloom_false_positive_rate: 0.01,
+        }
+    }
+}
+
+/// How a process that stays keeps the lake in shape.
+#[derive(Debug, Clone)]
+pub struct MaintenanceConfig {
+    /// The wait between two looks for what is due.
+    pub interval: Duration,
+    /// Whether hours are compacted.
+    pub compact: bool,
+    /// How long nobody must have written to an hour before it gets its final form.
+    pub quiet: Duration,
+    /// Files as ingested that an hour still written to may have before they are merged.
+    pub max_ingested_files: usize,
+    /// The age from which hours are dropped; none where not said.
+    pub retention_age: Option<Duration>,
+    /// The bytes of the lake from which the oldest hours are dropped; none where not said.
+    pub retention_bytes: Option<u64>,
+    /// Whether files that no longer belong to the lake are deleted.
+    pub vacuum: bool,
+    /// How long they are kept for queries that still read them.
+    pub vacuum_age: Duration,
+    /// The wait between two vacuums, each of which lists the whole lake.
+    pub vacuum_interval: Duration,
+}
+
+impl Default for MaintenanceConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            compact: true,
+            quiet: Duration::from_secs(600),
+            max_ingested_files: 120,
+            retention_age: None,
+            retention_bytes: None,
+            vacuum: true,
+            vacuum_age: Duration::from_secs(24 * 3600),
+            vacuum_interval: Duration::from_secs(3600),
         }
     }
 }

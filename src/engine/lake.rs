@@ -14,7 +14,7 @@ use super::Session;
 use super::session::SessionOptions;
 use crate::config::Config;
 use crate::error::Result;
-use crate::storage::{Log, Operation, Store, TraceFilters, write_batch};
+use crate::storage::{Log, MaintenanceLog, Operation, Store, TraceFilters, write_batch};
 
 /// How many of a query's largest consumers of memory an error names.
 const NAMED_CONSUMERS: usize = 3;
@@ -42,6 +42,7 @@ struct Inner {
     filters: Arc<TraceFilters>,
     runtime: Arc<RuntimeEnv>,
     store_url: ObjectStoreUrl,
+    maintenance_log: Arc<MaintenanceLog>,
     config: Config,
 }
 
@@ -92,6 +93,7 @@ impl Lake {
                 filters: Arc::new(TraceFilters::new(filter_bytes)),
                 runtime,
                 store_url,
+                maintenance_log: Arc::default(),
                 config,
             }),
         })
@@ -132,6 +134,10 @@ impl Lake {
 
     pub(super) fn log(&self) -> &Arc<Log> {
         &self.inner.log
+    }
+
+    pub(super) fn maintenance_log(&self) -> &Arc<MaintenanceLog> {
+        &self.inner.maintenance_log
     }
 
     pub(super) fn filters(&self) -> &Arc<TraceFilters> {

@@ -11,6 +11,7 @@ mod ingest;
 mod received;
 mod commit_queue;
 mod maintenance;
+mod upkeep;
 mod info;
 mod lake_stats;
 

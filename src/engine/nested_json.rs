@@ -15,14 +15,37 @@ use crate::error::Result;
 #[derive(Debug, Clone)]
 pub struct NestedAsJson {
     schema: SchemaRef,
+    is_text: Vec<bool>,
 }
 
 impl NestedAsJson {
     /// For results with these columns.
     pub fn new(schema: &SchemaRef) -> Self {
-        let fields: Vec<FieldRef> = schema.fields().iter().map(flat_field).collect();
+        Self::with(schema, DataType::is_nested)
+    }
+
+    /// The same, but lists of plain values stay lists.
+    pub fn structs(schema: &SchemaRef) -> Self {
+        Self::with(schema, |data_type| match data_type {
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::ListView(item)
+            | DataType::LargeListView(item)
+            | DataType::FixedSizeList(item, _) => item.data_type().is_nested(),
+            other => other.is_nested(),
+        })
+    }
+
+    fn with(schema: &SchemaRef, is_text: impl Fn(&DataType) -> bool) -> Self {
+        let fields = schema.fields().iter();
+        let is_text: Vec<bool> = fields.map(|field| is_text(field.data_type())).collect();
+        let fields = schema.fields().iter().zip(&is_text);
+        let fields: Vec<FieldRef> = fields
+            .map(|(field, text)| flat_field(field, *text))
+            .collect();
         Self {
             schema: Arc::new(Schema::new(fields)),
+            is_text,
         }
     }
 
@@ -39,7 +62,11 @@ impl NestedAsJson {
             .fields()
             .iter()
             .zip(batch.columns())
-            .map(|(field, column)| flat_column(field, column))
+            .zip(&self.is_text)
+            .map(|((field, column), is_text)| match is_text {
+                true => json_column(field, column),
+                false => Ok(Arc::clone(column)),
+            })
             .collect::<std::result::Result<Vec<_>, _>>()?;
         let options =
             arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -51,19 +78,16 @@ impl NestedAsJson {
     }
 }
 
-fn flat_field(field: &FieldRef) -> FieldRef {
-    let data_type = if field.data_type().is_nested() {
-        DataType::Utf8
-    } else {
-        field.data_type().clone()
+fn flat_field(field: &FieldRef, is_text: bool) -> FieldRef {
+    let data_type = match is_text {
+        true => DataType::Utf8,
+        false => field.data_type().clone(),
     };
-    Arc::new(Field::new(field.name(), data_type, true))
+    let flat = Field::new(field.name(), data_type, true);
+    Arc::new(flat.with_metadata(field.metadata().clone()))
 }
 
-fn flat_column(field: &FieldRef, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    if !field.data_type().is_nested() {
-        return Ok(Arc::clone(column));
-    }
+fn json_column(field: &FieldRef, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let options = EncoderOptions::default().with_explicit_nulls(true);
     let mut encoder = make_encoder(field, column.as_ref(), &options)?;
     let mut texts = StringBuilder::with_capacity(column.len(), 64 * column.len());

@@ -23,6 +23,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
+use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures::{Stream, TryStreamExt};
 
@@ -32,13 +33,21 @@ use super::{Lake, views};
 use crate::error::{Error, Result};
 use crate::functions::{self, AttributeComparison, AttributeSyntax};
 use crate::span::TraceId;
-use crate::table::{IdLiterals, LakeFilesTable, SpansTable, StoredComparisons};
+use crate::table::{
+    IdLiterals, LakeFilesTable, LakeMaintenanceTable, SpansTable, StoredComparisons,
+};
 
 /// How long a known snapshot is used before the log is asked for a newer one.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
 
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 4] = ["spans", "span_events", "span_links", "lake_files"];
+const RELATIONS: [&str; 5] = [
+    "spans",
+    "span_events",
+    "span_links",
+    "lake_files",
+    "lake_maintenance",
+];
 
 /// What a session may do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,6 +72,24 @@ pub struct Session {
 #[derive(Debug, Clone)]
 pub struct Statement {
     parsed: ParsedStatement,
+}
+
+impl Statement {
+    /// What was parsed, where that is plain SQL.
+    pub fn syntax(&self) -> Option<&ast::Statement> {
+        match &self.parsed {
+            ParsedStatement::Statement(statement) => Some(statement),
+            _ => None,
+        }
+    }
+}
+
+impl From<ast::Statement> for Statement {
+    fn from(statement: ast::Statement) -> Self {
+        Self {
+            parsed: ParsedStatement::Statement(Box::new(statement)),
+        }
+    }
 }
 
 impl std::fmt::Display for Statement {
@@ -98,6 +125,8 @@ impl Session {
         context.register_table("spans", Arc::new(spans))?;
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;
+        let maintenance = LakeMaintenanceTable::new(Arc::clone(lake.maintenance_log()));
+        context.register_table("lake_maintenance", Arc::new(maintenance))?;
         views::register(&context).await?;
         Ok(Self {
             lake: lake.clone(),
@@ -154,6 +183,7 @@ impl Session {
     /// Runs a logical plan of [`Session::logical_plan`], its placeholders filled.
     pub async fn run_plan(&self, plan: LogicalPlan) -> Result<QueryStream> {
         self.refuse_writes(&plan)?;
+        self.refresh().await?;
         let frame = self.context.execute_logical_plan(plan).await?;
         self.execute(frame.create_physical_plan().await?)
     }

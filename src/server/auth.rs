@@ -3,6 +3,7 @@
 //! Read [`Authority`].
 
 use subtle::ConstantTimeEq;
+use tonic::{Request, Status};
 
 use super::options::{Role, Secret};
 
@@ -30,9 +31,33 @@ impl Denial {
     }
 }
 
+impl Denial {
+    /// The answer of a gRPC server.
+    pub(super) fn status(self) -> Status {
+        match self {
+            Self::Unknown => Status::unauthenticated(self.message()),
+            Self::Forbidden => Status::permission_denied(self.message()),
+        }
+    }
+}
+
 impl Authority {
     pub(super) fn new(tokens: Vec<(String, Secret, Vec<Role>)>) -> Self {
         Self { tokens }
+    }
+
+    /// The same for a gRPC request.
+    pub(super) fn check_grpc(
+        &self,
+        request: Request<()>,
+        role: Role,
+    ) -> Result<Request<()>, Status> {
+        let header = request.metadata().get("authorization");
+        let header = header.and_then(|value| value.to_str().ok());
+        match self.check(header, role) {
+            Ok(()) => Ok(request),
+            Err(denial) => Err(denial.status()),
+        }
     }
 
     /// Whether the value of an `authorization` header lets its sender do what `role` may.

@@ -18,5 +18,12 @@ mod http;
 mod openapi;
 mod row_format;
 
+mod postgres;
+mod postgres_auth;
+mod postgres_statement;
+
+mod flight;
+mod flight_schema;
+
 pub use options::ServeOptions;
 pub use server::{Addresses, Server};

@@ -24,12 +24,18 @@ pub struct ServeOptions {
     pub http: HttpOptions,
     /// Spans in.
     pub otlp: OtlpOptions,
+    /// Queries over the PostgreSQL protocol.
+    pub postgres: PostgresOptions,
+    /// Queries over Arrow Flight SQL.
+    pub flight: FlightOptions,
     /// Certificate and key of every listener.
     pub tls: Option<TlsOptions>,
     /// Who may do what.
     pub auth: AuthOptions,
     /// What queries may use.
     pub query: QueryOptions,
+    /// How the lake is kept in shape.
+    pub maintenance: MaintenanceOptions,
     /// How the server ends.
     pub shutdown: ShutdownOptions,
 }
@@ -88,6 +94,41 @@ impl Default for OtlpOptions {
     }
 }
 
+/// Queries over the PostgreSQL protocol.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PostgresOptions {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Connections at the most.
+    pub max_connections: usize,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            listen: Listen::local(5432),
+            max_connections: 200,
+        }
+    }
+}
+
+/// Queries over Arrow Flight SQL.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlightOptions {
+    /// Where to listen.
+    pub listen: Listen,
+}
+
+impl Default for FlightOptions {
+    fn default() -> Self {
+        Self {
+            listen: Listen::local(4321),
+        }
+    }
+}
+
 /// Certificate and key of every listener, as PEM files.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +147,22 @@ pub struct AuthOptions {
     pub allow_anonymous: bool,
     /// Bearer tokens for HTTP, gRPC and Flight SQL.
     pub tokens: Vec<TokenOptions>,
+    /// Users of the PostgreSQL protocol; they may query.
+    pub users: Vec<UserOptions>,
+}
+
+/// One user of the PostgreSQL protocol.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserOptions {
+    /// The name.
+    pub name: String,
+    /// The password.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// A file that holds the password instead.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
 }
 
 /// One bearer token.
@@ -161,6 +218,44 @@ impl Default for QueryOptions {
             timeout: Time(Duration::from_secs(60)),
             memory: None,
             max_rows: 0,
+        }
+    }
+}
+
+/// How the lake is kept in shape.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaintenanceOptions {
+    /// The wait between two looks for what is due.
+    pub interval: Time,
+    /// Whether hours are compacted.
+    pub compact: bool,
+    /// How long nobody must have written to an hour before it gets its final form.
+    pub quiet: Time,
+    /// Files as ingested that an hour still written to may have before they are merged.
+    pub max_ingested_files: usize,
+    /// The age from which hours are dropped; none where not said.
+    pub retention_age: Option<Time>,
+    /// The bytes of the lake from which the oldest hours are dropped; none where not said.
+    pub retention_size: Option<Size>,
+    /// Whether files that no longer belong to the lake are deleted.
+    pub vacuum: bool,
+    /// How long they are kept for queries that still read them, ten minutes at the least.
+    pub vacuum_age: Time,
+}
+
+impl Default for MaintenanceOptions {
+    fn default() -> Self {
+        let config = config::MaintenanceConfig::default();
+        Self {
+            interval: Time(config.interval),
+            compact: config.compact,
+            quiet: Time(config.quiet),
+            max_ingested_files: config.max_ingested_files,
+            retention_age: None,
+            retention_size: None,
+            vacuum: config.vacuum,
+            vacuum_age: Time(config.vacuum_age),
         }
     }
 }
@@ -305,6 +400,7 @@ impl ServeOptions {
     /// Whether what the options name can be used: secrets, certificates and keys.
     pub fn check(&self) -> Result<()> {
         self.tokens()?;
+        self.users()?;
         if let Some(tls) = &self.tls {
             super::listener::tls_acceptor(tls, b"h2")?;
         }
@@ -317,6 +413,18 @@ impl ServeOptions {
         config.commit.pending_bytes = self.otlp.pending.0;
         config.commit.max_attribute_bytes =
             (self.otlp.max_attribute > 0).then_some(self.otlp.max_attribute);
+        let given = &self.maintenance;
+        config.maintenance = config::MaintenanceConfig {
+            interval: given.interval.0,
+            compact: given.compact,
+            quiet: given.quiet.0,
+            max_ingested_files: given.max_ingested_files,
+            retention_age: given.retention_age.map(|age| age.0),
+            retention_bytes: given.retention_size.map(|size| size.0 as u64),
+            vacuum: given.vacuum,
+            vacuum_age: given.vacuum_age.0,
+            ..config::MaintenanceConfig::default()
+        };
     }
 
     /// Every listener with its name and address.
@@ -325,6 +433,8 @@ impl ServeOptions {
             ("http.listen", self.http.listen),
             ("otlp.grpc", self.otlp.grpc),
             ("otlp.http", self.otlp.http),
+            ("postgres.listen", self.postgres.listen),
+            ("flight.listen", self.flight.listen),
         ];
         let on = all
             .into_iter()
@@ -341,6 +451,12 @@ impl ServeOptions {
                 "spans may wait for their commit 500ms at the most; key=`otlp.max_delay`",
             ));
         }
+        if self.maintenance.vacuum_age.0 < Duration::from_secs(600) {
+            return Err(Error::invalid_input(
+                "queries that run may still read what is dropped: keep it for ten minutes at \
+                 the least; key=`maintenance.vacuum_age`",
+            ));
+        }
         for token in &self.auth.tokens {
             let name = &token.name;
             if token.token.is_some() == token.token_file.is_some() {
@@ -354,13 +470,24 @@ impl ServeOptions {
                 )));
             }
         }
-        let is_open = self.auth.tokens.is_empty() && !self.auth.allow_anonymous;
+        for user in &self.auth.users {
+            if user.password.is_some() == user.password_file.is_some() {
+                return Err(Error::invalid_input(format!(
+                    "give a user either `password` or `password_file`; name=`{}`",
+                    user.name
+                )));
+            }
+        }
         for (key, address) in self.listeners() {
-            if is_open && !address.ip().is_loopback() {
+            let (known, what) = match key {
+                "postgres.listen" => (!self.auth.users.is_empty(), "auth.users"),
+                _ => (!self.auth.tokens.is_empty(), "auth.tokens"),
+            };
+            if !known && !self.auth.allow_anonymous && !address.ip().is_loopback() {
                 return Err(Error::invalid_input(format!(
                     "without authentication, tracelake listens on loopback addresses only; add \
-                     `auth.tokens`, or set `auth.allow_anonymous` where the network may be \
-                     trusted; key=`{key}`"
+                     `{what}`, or set `auth.allow_anonymous` where the network may be trusted; \
+                     key=`{key}`"
                 )));
             }
         }
@@ -370,11 +497,7 @@ impl ServeOptions {
     /// The tokens, those in files read.
     pub(super) fn tokens(&self) -> Result<Vec<(String, Secret, Vec<Role>)>> {
         let tokens = self.auth.tokens.iter().map(|token| {
-            let secret = match (&token.token, &token.token_file) {
-                (Some(secret), _) => secret.clone(),
-                (None, Some(path)) => read_secret(path)?,
-                (None, None) => return Err(Error::internal("a token that was not checked")),
-            };
+            let secret = secret_of(token.token.as_ref(), token.token_file.as_ref())?;
             if secret.expose().len() < 8 {
                 return Err(Error::invalid_input(format!(
                     "a token has at least eight characters; name=`{}`",
@@ -384,6 +507,24 @@ impl ServeOptions {
             Ok((token.name.clone(), secret, token.roles.clone()))
         });
         tokens.collect()
+    }
+
+    /// The users with their passwords, those in files read.
+    pub(super) fn users(&self) -> Result<Vec<(String, Secret)>> {
+        let users = self.auth.users.iter().map(|user| {
+            let password = secret_of(user.password.as_ref(), user.password_file.as_ref())?;
+            Ok((user.name.clone(), password))
+        });
+        users.collect()
+    }
+}
+
+/// The secret that is given, or that stands in a file.
+fn secret_of(given: Option<&Secret>, file: Option<&PathBuf>) -> Result<Secret> {
+    match (given, file) {
+        (Some(secret), _) => Ok(secret.clone()),
+        (None, Some(path)) => read_secret(path),
+        (None, None) => Err(Error::internal("a secret that was not checked")),
     }
 }
 
@@ -449,7 +590,17 @@ mod tests {
         assert_eq!(options.query.memory, Some(Size(1 << 30)));
         assert_eq!(options.query.max_rows, 7);
         assert_eq!(parsed("", &[], &[]).unwrap().otlp.grpc, Listen::local(4317));
-        let off = parsed("", &[], &["otlp.grpc=off", "otlp.http=off"]).unwrap();
+        let off = parsed(
+            "",
+            &[],
+            &[
+                "otlp.grpc=off",
+                "otlp.http=off",
+                "postgres.listen=off",
+                "flight.listen=off",
+            ],
+        )
+        .unwrap();
         assert_eq!(off.listeners().len(), 1);
     }
 

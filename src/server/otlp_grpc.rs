@@ -14,7 +14,6 @@ use tonic::codegen::{Service, http};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Code, Request, Response, Status};
 
-use super::auth::Denial;
 use super::span_door::{RETRY_AFTER, Refusal, SpanDoor};
 use super::status::grpc_code;
 use crate::error::{Error, ErrorKind};
@@ -103,8 +102,7 @@ impl UnaryService<Bytes> for Export {
 
 fn refused(refusal: &Refusal) -> Status {
     match refusal {
-        Refusal::Denied(denial @ Denial::Unknown) => Status::unauthenticated(denial.message()),
-        Refusal::Denied(denial @ Denial::Forbidden) => Status::permission_denied(denial.message()),
+        Refusal::Denied(denial) => denial.status(),
         Refusal::Full => retry(
             Code::ResourceExhausted,
             "too many requests are under way; send this one again later",

@@ -14,11 +14,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
 use super::metrics::Metrics;
 use super::options::QueryOptions;
-use super::status::kind_name;
+use super::status::{TOO_LONG, kind_name};
 use crate::engine::QueryStream;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -55,16 +56,16 @@ impl QueryGate {
         let turn = self.turn(protocol).await?;
         let limit = self.options.timeout.0;
         let limit = timeout.map_or(limit, |timeout| timeout.min(limit));
+        let deadline = tokio::time::Instant::now() + limit;
         let mut ending = Ending {
             protocol,
             started: Instant::now(),
             row_count: 0,
             outcome: "cancelled",
             metrics: Arc::clone(&self.metrics),
-            _turn: turn,
+            turn: release_at(turn, deadline),
         };
         self.metrics.queries_running().inc();
-        let deadline = tokio::time::Instant::now() + limit;
         let outcome = tokio::time::timeout_at(deadline, query).await;
         match outcome.unwrap_or_else(|_| Err(too_long(limit))) {
             Ok(rows) => Ok(LimitedRows {
@@ -121,7 +122,7 @@ fn too_long(limit: Duration) -> Error {
     Error::new(
         ErrorKind::ResourcesExhausted,
         format!(
-            "the query was cancelled, as it ran longer than {} s; ask for less, or raise the limit",
+            "{TOO_LONG}, as it ran longer than {} s; ask for less, or raise the limit",
             limit.as_secs_f64()
         ),
     )
@@ -192,11 +193,21 @@ struct Ending {
     row_count: u64,
     outcome: &'static str,
     metrics: Arc<Metrics>,
-    _turn: OwnedSemaphorePermit,
+    turn: AbortHandle,
+}
+
+/// Gives a turn back at the deadline also where nobody asks for the rows any more.
+fn release_at(turn: OwnedSemaphorePermit, deadline: tokio::time::Instant) -> AbortHandle {
+    let holding = tokio::spawn(async move {
+        tokio::time::sleep_until(deadline).await;
+        drop(turn);
+    });
+    holding.abort_handle()
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        self.turn.abort();
         let elapsed = self.started.elapsed();
         self.metrics
             .query(self.protocol, self.outcome, elapsed, self.row_count);

@@ -7,17 +7,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_flight::flight_service_server::FlightServiceServer;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Authority;
+use super::flight::FlightSql;
 use super::http::{self, Api};
-use super::listener::{Incoming, tls_acceptor};
+use super::listener::{Incoming, bind, tls_acceptor};
 use super::metrics::Metrics;
-use super::options::ServeOptions;
+use super::options::{Role, ServeOptions};
 use super::otlp_grpc::TraceService;
 use super::otlp_http;
+use super::postgres::{self, Postgres, Running};
+use super::postgres_auth::Users;
+use super::postgres_statement::Planner;
 use super::query_gate::QueryGate;
 use super::span_door::SpanDoor;
 use crate::engine::{CommitQueue, Lake, SessionOptions};
@@ -28,6 +33,10 @@ use crate::error::{Error, Result};
 pub struct Addresses {
     /// Queries over HTTP.
     pub http: Option<SocketAddr>,
+    /// Queries over the PostgreSQL protocol.
+    pub postgres: Option<SocketAddr>,
+    /// Queries over Arrow Flight SQL.
+    pub flight: Option<SocketAddr>,
     /// OTLP over gRPC.
     pub otlp_grpc: Option<SocketAddr>,
     /// OTLP over HTTP.
@@ -41,6 +50,8 @@ impl Addresses {
             ("OTLP over gRPC", self.otlp_grpc),
             ("OTLP and Zipkin over HTTP", self.otlp_http),
             ("queries over HTTP", self.http),
+            ("queries over the PostgreSQL protocol", self.postgres),
+            ("queries over Arrow Flight SQL", self.flight),
         ];
         let on = all.into_iter();
         on.filter_map(|(what, address)| Some((what, address?)))
@@ -93,6 +104,11 @@ impl Server {
         };
         // If one address cannot be had, those before are given back by the drop of `server`.
         let started = server.listen(lake, &common).await;
+        let (lake, stop) = (lake.clone(), common.stop.clone());
+        server.protocols.spawn(async move {
+            lake.keep_in_shape(stop.cancelled_owned()).await;
+            Ok(())
+        });
         if started.is_err() {
             server.stop.cancel();
         }
@@ -135,6 +151,70 @@ impl Server {
             let api = common.api(lake).await?;
             self.serve_http(incoming, http::router(Arc::new(api)));
         }
+        if let Some(address) = options.postgres.listen.0 {
+            self.listen_for_postgres(lake, common, address).await?;
+        }
+        if let Some(address) = options.flight.listen.0 {
+            self.listen_for_flight(lake, common, address).await?;
+        }
+        Ok(())
+    }
+
+    async fn listen_for_flight(
+        &mut self,
+        lake: &Lake,
+        common: &Common<'_>,
+        address: SocketAddr,
+    ) -> Result<()> {
+        let incoming = common.incoming("flight.listen", address, b"h2").await?;
+        self.addresses.flight = Some(incoming.address());
+        let session = lake.session_with(common.session_options()).await?;
+        let service = FlightSql::try_new(session, Arc::clone(&common.gate))?;
+        let authority = Arc::clone(&common.authority);
+        let service =
+            FlightServiceServer::with_interceptor(service, move |request: tonic::Request<()>| {
+                authority.check_grpc(request, Role::Read)
+            });
+        let stop = common.stop.clone();
+        self.protocols.spawn(async move {
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+                .await
+                .map_err(|error| Error::internal("the Flight server ended").with_source(error))
+        });
+        Ok(())
+    }
+
+    async fn listen_for_postgres(
+        &mut self,
+        lake: &Lake,
+        common: &Common<'_>,
+        address: SocketAddr,
+    ) -> Result<()> {
+        let options = common.options;
+        let listener = bind("postgres.listen", address).await?;
+        self.addresses.postgres = Some(listener.local_addr()?);
+        let tls = options.tls.as_ref();
+        let tls = tls
+            .map(|tls| tls_acceptor(tls, b"postgresql"))
+            .transpose()?;
+        let session = lake.session_with(common.session_options()).await?;
+        let shared = Arc::new(Postgres {
+            planner: Planner::try_new(session)?,
+            gate: Arc::clone(&common.gate),
+            users: Users::new(options.users()?),
+            running: Running::default(),
+        });
+        let stop = common.stop.clone();
+        let max_connections = options.postgres.max_connections;
+        self.protocols.spawn(postgres::serve(
+            listener,
+            tls,
+            shared,
+            max_connections,
+            stop,
+        ));
         Ok(())
     }
 

@@ -11,8 +11,10 @@ mod stored_literal;
 mod id_literals;
 mod stored_comparisons;
 mod lake_files;
+mod lake_maintenance;
 
 pub use id_literals::IdLiterals;
 pub use lake_files::LakeFilesTable;
+pub use lake_maintenance::LakeMaintenanceTable;
 pub use provider::SpansTable;
 pub use stored_comparisons::StoredComparisons;

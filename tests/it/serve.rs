@@ -38,6 +38,8 @@ impl Running {
             "http.listen=127.0.0.1:0",
             "otlp.grpc=127.0.0.1:0",
             "otlp.http=127.0.0.1:0",
+            "postgres.listen=127.0.0.1:0",
+            "flight.listen=127.0.0.1:0",
         ];
         let all: Vec<String> = own
             .iter()
