@@ -97,6 +97,17 @@ pub struct StorageConfig {
     pub compact_zstd_level: i32,
     /// The share of lookups for an absent trace that its filter lets through.
     pub bloom_false_positive_rate: f64,
+    /// Columns that span attributes get in a file at the most, a key one for each type of its
+    /// values; the most frequent keys have them. With 0 all attributes are stored as JSON.
+    pub attribute_columns: usize,
+    /// The share of a file's spans that have an attribute which gets a column, at the least.
+    pub attribute_min_share: f64,
+    /// The number of a file's spans that have an attribute which gets a column, at the least.
+    pub attribute_min_rows: u64,
+    /// The length of a key that gets a column, in bytes, at the most.
+    pub attribute_key_bytes: usize,
+    /// The share of a compacted file that its index may take; 0 for none.
+    pub index_share: f64,
 }
 
 impl Default for StorageConfig {
@@ -108,6 +119,11 @@ impl Default for StorageConfig {
             ingest_zstd_level: 1,
             compact_zstd_level: 6,
             bloom_false_positive_rate: 0.01,
+            attribute_columns: 96,
+            attribute_min_share: 0.005,
+            attribute_min_rows: 256,
+            attribute_key_bytes: 128,
+            index_share: 0.15,
         }
     }
 }
@@ -163,8 +179,18 @@ pub struct QueryConfig {
     pub threads: Option<usize>,
     /// Whether files, pages and rows are skipped unread. Turning it off changes no answer.
     pub pruning: bool,
-    /// Memory for file footers, page indexes and trace-id filters, in bytes.
+    /// How far beyond the time a query asks for the relations over whole traces read, so that a
+    /// trace that begins or ends outside is whole. A trace longer than that may come out cut.
+    pub trace_margin: Duration,
+    /// Whether the indexes of compacted files are used. Turning it off changes no answer.
+    pub index: bool,
+    /// Memory for file footers, page indexes, trace-id filters and indexes, in bytes.
     pub metadata_cache_bytes: usize,
+    /// Spans among which a search looks for the newest traces first; where too few are found it
+    /// goes on with several times as many.
+    pub search_window_spans: u64,
+    /// Memory for whole traces that were looked up, in bytes; zero keeps none.
+    pub trace_cache_bytes: usize,
 }
 
 impl Default for QueryConfig {
@@ -174,7 +200,11 @@ impl Default for QueryConfig {
             spill_directory: None,
             threads: None,
             pruning: true,
-            metadata_cache_bytes: 512 << 20,
+            trace_margin: Duration::from_secs(3600),
+            index: true,
+            metadata_cache_bytes: 1 << 30,
+            search_window_spans: 500_000,
+            trace_cache_bytes: 64 << 20,
         }
     }
 }

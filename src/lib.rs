@@ -32,14 +32,16 @@
 //! | [`trace`] | what a trace means: its tree and its drawing |
 //! | [`workload`] | synthetic traces for the demo, for tests and for measuring |
 //! | [`ingest`] | bytes in, one file a wire format |
+//! | [`search`] | what a search for traces asks: conditions, their text, cursors |
 //! | [`storage`] | files: log, layout, writer, trace-id filters, compaction, retention |
 //! | [`table`] | the door to SQL: the `spans` table, pruning, stored columns as logical ones |
+//! | [`exec`] | operators over whole traces, and the relations they answer |
 //! | [`functions`] | what tracelake adds to SQL's functions |
 //! | [`engine`] | the hub: opens a lake, takes spans in, builds the only session |
 //! | [`server`] | wires in and out: OTLP, Zipkin, HTTP |
 //! | [`cli`] | the person: arguments, prompt, output |
 //!
-//! `span`, `trace`, `workload` and `ingest` are pure: they never do I/O and never await. Only
+//! `span`, `trace`, `workload`, `ingest` and `search` are pure: they never do I/O and never await. Only
 //! `storage` knows paths, and one file of it the table format. Only `engine::session` registers
 //! anything with DataFusion. Who may import whom is checked by `tests/house.rs`.
 //!
@@ -81,8 +83,10 @@ pub mod span;
 pub mod trace;
 pub mod workload;
 pub mod ingest;
+pub mod search;
 pub mod storage;
 pub mod table;
+pub mod exec;
 pub mod functions;
 pub mod engine;
 pub mod server;

@@ -28,7 +28,7 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 use sqllogictest::{AsyncDB, ColumnType, DBOutput, Runner};
-use tracelake::config::QueryConfig;
+use tracelake::config::{QueryConfig, StorageConfig};
 use tracelake::engine::{Session, Source, SourceKind};
 use tracelake::span::SpanBatchBuilder;
 use tracelake::workload::Workload;
@@ -153,6 +153,11 @@ fn config(pruning: bool) -> Config {
             pruning,
             threads: Some(2),
             ..QueryConfig::default()
+        },
+        storage: StorageConfig {
+            // These files are small, and attributes are to be columns all the same.
+            attribute_min_rows: 2,
+            ..StorageConfig::default()
         },
         ..Config::default()
     }

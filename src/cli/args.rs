@@ -109,6 +109,7 @@ pub(crate) enum Command {
     Expire(ExpireArgs),
     Vacuum(VacuumArgs),
     Serve(ServeArgs),
+    Load(LoadArgs),
     Generate(GenerateArgs),
 }
 
@@ -337,6 +338,34 @@ pub(crate) struct ServeArgs {
     /// Only say whether the configuration can be used
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+/// Send synthetic traces over OTLP/gRPC as fast as they are acknowledged, and measure that
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub(crate) struct LoadArgs {
+    /// Where the server listens for OTLP over gRPC
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4317")]
+    pub(crate) to: String,
+
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) connections: u16,
+
+    /// Requests of a connection that wait for their acknowledgement at once
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) in_flight: u16,
+
+    /// Spans of a request
+    #[arg(long, value_name = "N", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch_spans: u32,
+
+    /// How long to send
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
+    pub(crate) duration: Duration,
 }
 
 /// Make synthetic traces, in the lake or as an OTLP file

@@ -21,11 +21,15 @@ pub(crate) const COLUMNS: &str = "SELECT column_name AS \"column\", data_type AS
 pub(crate) const FUNCTIONS: &str = "SELECT routine_name AS function, \
     lower(min(function_type)) AS type, min(syntax_example) AS syntax \
     FROM information_schema.routines WHERE routine_name LIKE $pattern ESCAPE '\\' \
-    GROUP BY routine_name ORDER BY routine_name";
+    GROUP BY routine_name \
+    UNION ALL SELECT name, 'table', syntax FROM table_functions \
+    WHERE name LIKE $pattern ESCAPE '\\' ORDER BY function";
 
-const MANUAL: &str = "SELECT routine_name, min(syntax_example), min(description) \
+const MANUAL: &str = "SELECT routine_name, min(syntax_example), min(description), '' \
     FROM information_schema.routines WHERE routine_name LIKE $pattern ESCAPE '\\' \
-    GROUP BY routine_name LIMIT 2";
+    GROUP BY routine_name \
+    UNION ALL SELECT name, syntax, description, example FROM table_functions \
+    WHERE name LIKE $pattern ESCAPE '\\' LIMIT 2";
 
 /// A table or view and its columns.
 #[derive(Debug, Clone, Default)]
@@ -59,8 +63,8 @@ impl Catalog {
                 }),
             }
         }
-        let functions = "SELECT DISTINCT routine_name FROM information_schema.routines \
-            ORDER BY routine_name";
+        let functions = "SELECT routine_name FROM information_schema.routines \
+            UNION SELECT name FROM table_functions ORDER BY routine_name";
         let functions = texts(session, functions, &[]).await?;
         Ok(Self {
             tables,
@@ -102,16 +106,13 @@ pub(crate) async fn manual(session: &Session, pattern: &str) -> Result<Option<St
     let [row] = rows.as_slice() else {
         return Ok(None);
     };
-    let [name, syntax, description] = row.as_slice() else {
+    let [name, syntax, description, example] = row.as_slice() else {
         return Ok(None);
     };
     let syntax = if syntax.is_empty() { name } else { syntax };
-    let description = description.trim();
-    Ok(Some(if description.is_empty() {
-        syntax.clone()
-    } else {
-        format!("{syntax}\n\n{description}")
-    }))
+    let parts = [syntax, description.trim(), example.trim()];
+    let parts = parts.into_iter().filter(|part| !part.is_empty());
+    Ok(Some(parts.collect::<Vec<&str>>().join("\n\n")))
 }
 
 #[cfg(test)]

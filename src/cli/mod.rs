@@ -14,6 +14,7 @@ mod explain;
 mod generate;
 mod info;
 mod ingest;
+mod load;
 mod query;
 mod serve;
 mod sql;

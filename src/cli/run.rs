@@ -12,7 +12,9 @@ use super::args::{Args, Command};
 use super::context::Context;
 use super::exit::Exit;
 use super::terminal::{Style, Terminal};
-use super::{compact, demo, expire, explain, generate, info, ingest, query, serve, sql, vacuum};
+use super::{
+    compact, demo, expire, explain, generate, info, ingest, load, query, serve, sql, vacuum,
+};
 use crate::{Error, Result};
 
 /// Runs the command the arguments name, and says how it ended.
@@ -48,6 +50,7 @@ fn run(args: Args, terminal: Terminal) -> Result<Exit> {
         Command::Compact(args) => compact::run(&context, &args),
         Command::Expire(args) => expire::run(&context, &args),
         Command::Vacuum(args) => vacuum::run(&context, &args),
+        Command::Load(args) => load::run(&context, &args),
         Command::Serve(args) => serve::run(&context, &args),
         Command::Generate(args) => generate::run(&context, &args),
     };

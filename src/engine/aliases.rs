@@ -15,10 +15,16 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::span::COLUMN_ALIASES;
 
+/// The relations whose columns have other names: those with all columns of `spans`.
+const ALIASED: [&str; 2] = ["spans", "span_tree"];
+
 /// The columns of our other relations that have the name of an alias.
-const RELATION_COLUMNS: [(&str, &[&str]); 2] = [
+const RELATION_COLUMNS: [(&str, &[&str]); 5] = [
     ("span_events", &["span_name"]),
     ("span_links", &["span_name"]),
+    ("traces", &[]),
+    ("service_edges", &[]),
+    ("critical_paths", &[]),
 ];
 
 /// Replaces aliases of columns throughout a statement.
@@ -146,7 +152,7 @@ fn last_part(expr: &Expr) -> Option<&Ident> {
 /// Where an alias may stand in one SELECT.
 #[derive(Debug, Clone)]
 struct Scope {
-    /// The names under which `spans` is read.
+    /// The names under which relations with the columns of `spans` are read.
     qualifiers: HashSet<String>,
     /// Names that something else provides, unqualified.
     taken: HashSet<String>,
@@ -171,7 +177,7 @@ impl Scope {
         match relation {
             TableFactor::Table { name, alias, .. } => {
                 let bare = bare_name(name);
-                if bare == "spans" && !ctes.contains(&bare) {
+                if ALIASED.contains(&bare.as_str()) && !ctes.contains(&bare) {
                     let qualifier = alias.as_ref().map(|alias| alias.name.value.to_lowercase());
                     self.qualifiers.insert(qualifier.unwrap_or(bare));
                 } else if let Some((_, columns)) =

@@ -14,11 +14,12 @@ use super::Session;
 use crate::error::{Error, Result};
 
 /// The steps of pruning in their order, with the metric that counts what each removed.
-const STEPS: [(&str, &str); 4] = [
+const STEPS: [(&str, &str); 5] = [
     ("time (hours)", "files_pruned_by_hour"),
     ("bucket of the trace id", "files_pruned_by_bucket"),
     ("statistics", "files_pruned_by_statistics"),
     ("trace-id filter", "files_pruned_by_trace_filter"),
+    ("index", "files_pruned_by_index"),
 ];
 
 /// What a query that was run for it considered, pruned and read.
@@ -28,6 +29,10 @@ pub struct ExplainReport {
     pub files_considered: usize,
     /// Files removed by each step, in order.
     pub pruned_by: Vec<(&'static str, usize)>,
+    /// Values and patterns looked up in each index.
+    pub index_terms: usize,
+    /// Rows that the indexes left of the files read.
+    pub index_rows_left: usize,
     /// Rows skipped by page statistics.
     pub rows_pruned_by_pages: usize,
     /// Rows skipped while decoding.
@@ -81,6 +86,8 @@ impl ExplainReport {
                 };
                 match value.name() {
                     "files_considered" => self.files_considered += count,
+                    "index_terms" => self.index_terms += count,
+                    "index_rows_left" => self.index_rows_left += count,
                     "bytes_scanned" => self.bytes_read += count,
                     "page_index_rows_pruned" => self.rows_pruned_by_pages += count,
                     "pushdown_rows_pruned" => self.rows_pruned_by_filters += count,
@@ -116,6 +123,14 @@ impl fmt::Display for ExplainReport {
             writeln!(f, "  removed by {step:<22}  {count:>5}")?;
         }
         writeln!(f, "files read                  {:>12}", self.files_read())?;
+        if self.index_terms > 0 {
+            writeln!(f, "terms asked of the index    {:>12}", self.index_terms)?;
+            writeln!(
+                f,
+                "rows left by the index      {:>12}",
+                self.index_rows_left
+            )?;
+        }
         writeln!(
             f,
             "rows skipped by pages       {:>12}",

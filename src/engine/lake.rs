@@ -2,7 +2,8 @@
 //!
 //! Read [`Lake`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -10,11 +11,18 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
+use tokio::task::JoinSet;
+
 use super::Session;
 use super::session::SessionOptions;
+use super::trace_lookup::TraceLookup;
 use crate::config::Config;
 use crate::error::Result;
-use crate::storage::{Log, MaintenanceLog, Operation, Store, TraceFilters, write_batch};
+use crate::storage::{Indexes, Log, MaintenanceLog, Operation, Store, TraceFilters, write_batch};
+use crate::table::TraceRows;
+
+/// How long a known snapshot is used before the log is asked for a newer one.
+const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
 
 /// How many of a query's largest consumers of memory an error names.
 const NAMED_CONSUMERS: usize = 3;
@@ -40,6 +48,11 @@ pub struct Lake {
 struct Inner {
     log: Arc<Log>,
     filters: Arc<TraceFilters>,
+    traces: Arc<TraceLookup>,
+    /// What reads related traces ahead; ends with the lake.
+    prefetches: Mutex<JoinSet<()>>,
+    refreshed: Mutex<Instant>,
+    indexes: Arc<Indexes>,
     runtime: Arc<RuntimeEnv>,
     store_url: ObjectStoreUrl,
     maintenance_log: Arc<MaintenanceLog>,
@@ -74,6 +87,7 @@ impl Lake {
         let store_url = ObjectStoreUrl::parse("tracelake://lake")?;
         // Footers and page indexes take more room than trace-id filters.
         let filter_bytes = config.query.metadata_cache_bytes / 4;
+        let index_bytes = config.query.metadata_cache_bytes / 2;
         let pool = FairSpillPool::new(config.query.memory_limit_bytes);
         let consumers =
             std::num::NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(std::num::NonZeroUsize::MIN);
@@ -84,13 +98,28 @@ impl Lake {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
-            .with_metadata_cache_limit(config.query.metadata_cache_bytes - filter_bytes)
+            .with_metadata_cache_limit(
+                config.query.metadata_cache_bytes - filter_bytes - index_bytes,
+            )
             .build_arc()?;
         runtime.register_object_store(store_url.as_ref(), log.store().objects());
+        let log = Arc::new(log);
+        let filters = Arc::new(TraceFilters::new(filter_bytes));
+        let rows = TraceRows::new(
+            Arc::clone(&log),
+            Arc::clone(&filters),
+            runtime.cache_manager.get_file_metadata_cache(),
+            config.query.pruning,
+        );
+        let traces = TraceLookup::new(Arc::clone(&log), Arc::clone(&filters), rows, &config.query);
         Ok(Self {
             inner: Arc::new(Inner {
-                log: Arc::new(log),
-                filters: Arc::new(TraceFilters::new(filter_bytes)),
+                log,
+                filters,
+                indexes: Arc::new(Indexes::new(index_bytes)),
+                traces: Arc::new(traces),
+                prefetches: Mutex::default(),
+                refreshed: Mutex::new(Instant::now()),
                 runtime,
                 store_url,
                 maintenance_log: Arc::default(),
@@ -132,6 +161,28 @@ impl Lake {
         })
     }
 
+    /// Asks the log for a newer snapshot, at most once in a while.
+    pub(super) async fn refresh(&self) -> Result<()> {
+        {
+            let refreshed = self.inner.refreshed.lock();
+            let mut refreshed = refreshed.unwrap_or_else(PoisonError::into_inner);
+            if refreshed.elapsed() < SNAPSHOT_AGE {
+                return Ok(());
+            }
+            *refreshed = Instant::now();
+        }
+        self.log().refresh().await?;
+        Ok(())
+    }
+
+    pub(super) fn traces(&self) -> &Arc<TraceLookup> {
+        &self.inner.traces
+    }
+
+    pub(super) fn prefetches(&self) -> &Mutex<JoinSet<()>> {
+        &self.inner.prefetches
+    }
+
     pub(super) fn log(&self) -> &Arc<Log> {
         &self.inner.log
     }
@@ -142,6 +193,12 @@ impl Lake {
 
     pub(super) fn filters(&self) -> &Arc<TraceFilters> {
         &self.inner.filters
+    }
+
+    /// The indexes of the lake's files, `None` where they are not to be used.
+    pub(super) fn indexes(&self) -> Option<&Arc<Indexes>> {
+        let used = self.config().query.pruning && self.config().query.index;
+        used.then_some(&self.inner.indexes)
     }
 
     pub(super) fn runtime(&self) -> &Arc<RuntimeEnv> {

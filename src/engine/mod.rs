@@ -14,6 +14,15 @@ mod maintenance;
 mod upkeep;
 mod info;
 mod lake_stats;
+mod search;
+mod search_plan;
+mod search_window;
+mod search_spans;
+mod lake_searcher;
+mod trace_cache;
+mod trace_lookup;
+mod traces;
+mod trace_queries;
 
 pub use commit_queue::{CommitQueue, CommitStats};
 pub use explain::ExplainReport;
@@ -25,5 +34,8 @@ pub use maintenance::{CompactionReport, CompactionStep, ExpiryReport};
 pub use nested_json::NestedAsJson;
 pub use received::Receipt;
 pub use session::{QueryStream, Session, SessionOptions, Statement};
+pub use trace_cache::TraceCacheStatistics;
+pub use trace_lookup::{FoundTraces, LookupOptions, MissingFile};
+pub use traces::Prefetch;
 
 pub use crate::storage::{ColumnSize, ColumnSizes, VacuumOutcome};

@@ -5,20 +5,20 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
+use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -28,25 +28,30 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures::{Stream, TryStreamExt};
 
 use super::aliases::resolve_aliases;
+use super::lake_searcher::LakeSearcher;
 use super::statement_memory::limited_runtime;
 use super::{Lake, views};
 use crate::error::{Error, Result};
-use crate::functions::{self, AttributeComparison, AttributeSyntax};
+use crate::exec::{self, TraceRelationTable};
+use crate::functions::table::{NamedArguments, TraceReader, substitute_parameters};
+use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
 use crate::span::TraceId;
 use crate::table::{
-    IdLiterals, LakeFilesTable, LakeMaintenanceTable, SpansTable, StoredComparisons,
+    IdLiterals, LakeFilesTable, LakeMaintenanceTable, SpansTable, StoredComparisons, TraceScope,
 };
 
-/// How long a known snapshot is used before the log is asked for a newer one.
-const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
-
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 5] = [
+const RELATIONS: [&str; 10] = [
     "spans",
     "span_events",
     "span_links",
+    "traces",
+    "span_tree",
+    "service_edges",
+    "critical_paths",
     "lake_files",
     "lake_maintenance",
+    "table_functions",
 ];
 
 /// What a session may do.
@@ -65,7 +70,6 @@ pub struct Session {
     lake: Lake,
     context: SessionContext,
     options: SessionOptions,
-    refreshed: Arc<Mutex<Instant>>,
 }
 
 /// One parsed statement of a script.
@@ -106,6 +110,7 @@ impl Session {
                 .with_runtime_env(Arc::clone(lake.runtime()))
                 .with_default_features()
                 .with_expr_planners(expr_planners())
+                .with_relation_planners(vec![Arc::new(named_arguments())])
                 .with_analyzer_rules(analyzer_rules())
                 .with_physical_optimizer_rule(Arc::new(StoredComparisons))
                 .build(),
@@ -116,13 +121,27 @@ impl Session {
         for function in functions::aggregate::all() {
             context.register_udaf(function.as_ref().clone());
         }
-        let spans = SpansTable::new(
+        let spans = Arc::new(SpansTable::new(
             Arc::clone(lake.log()),
             Arc::clone(lake.filters()),
+            lake.indexes().cloned(),
             lake.store_url().clone(),
             lake.config().query.pruning,
-        );
-        context.register_table("spans", Arc::new(spans))?;
+        ));
+        let reader: Arc<dyn TraceReader> = Arc::clone(lake.traces()) as _;
+        let searcher = LakeSearcher::new(&context, Arc::clone(&spans), lake);
+        for function in functions::table::all(&reader, Arc::new(searcher)) {
+            context.register_udtf(function.name, function.implementation);
+        }
+        for relation in exec::relations() {
+            let name = relation.name();
+            let margin = lake.config().query.trace_margin;
+            let scope = TraceScope::with_margin(margin);
+            let table = TraceRelationTable::new(Arc::clone(&spans), relation, scope);
+            context.register_table(name, Arc::new(table))?;
+        }
+        context.register_table("spans", spans)?;
+        context.register_table("table_functions", Arc::new(table_functions()?))?;
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;
         let maintenance = LakeMaintenanceTable::new(Arc::clone(lake.maintenance_log()));
@@ -132,7 +151,6 @@ impl Session {
             lake: lake.clone(),
             context,
             options,
-            refreshed: Arc::new(Mutex::new(Instant::now())),
         })
     }
 
@@ -183,16 +201,25 @@ impl Session {
     /// Runs a logical plan of [`Session::logical_plan`], its placeholders filled.
     pub async fn run_plan(&self, plan: LogicalPlan) -> Result<QueryStream> {
         self.refuse_writes(&plan)?;
-        self.refresh().await?;
+        self.lake.refresh().await?;
         let frame = self.context.execute_logical_plan(plan).await?;
         self.execute(frame.create_physical_plan().await?)
     }
 
     /// The logical plan of a statement as written, with its placeholders.
     pub async fn logical_plan(&self, statement: Statement) -> Result<LogicalPlan> {
-        self.refresh().await?;
+        self.logical_plan_with(statement, &[]).await
+    }
+
+    async fn logical_plan_with(
+        &self,
+        statement: Statement,
+        parameters: &[(String, ScalarValue)],
+    ) -> Result<LogicalPlan> {
+        self.lake.refresh().await?;
         let mut parsed = statement.parsed;
         resolve_aliases(&mut parsed);
+        substitute_parameters(&mut parsed, parameters);
         let plan = self.context.state().statement_to_plan(parsed).await?;
         self.refuse_writes(&plan)?;
         Ok(plan)
@@ -227,7 +254,7 @@ impl Session {
         statement: Statement,
         parameters: &[(String, ScalarValue)],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = self.logical_plan(statement).await?;
+        let plan = self.logical_plan_with(statement, parameters).await?;
         let plan = if parameters.is_empty() {
             plan
         } else {
@@ -242,20 +269,9 @@ impl Session {
         &self.context
     }
 
-    /// Asks the log for a newer snapshot, at most once in a while.
-    async fn refresh(&self) -> Result<()> {
-        {
-            let mut refreshed = self
-                .refreshed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if refreshed.elapsed() < SNAPSHOT_AGE {
-                return Ok(());
-            }
-            *refreshed = Instant::now();
-        }
-        self.lake.log().refresh().await?;
-        Ok(())
+    /// The lake behind it.
+    pub(super) fn lake(&self) -> &Lake {
+        &self.lake
     }
 }
 
@@ -283,6 +299,31 @@ fn refuse_writes(plan: &LogicalPlan) -> Result<()> {
     }
 }
 
+/// The manuals of table functions, which `information_schema.routines` does not list.
+fn table_functions() -> Result<MemTable> {
+    let field = |name: &str| Field::new(name, DataType::Utf8View, false);
+    let schema = Schema::new(
+        ["name", "syntax", "description", "example"]
+            .map(field)
+            .to_vec(),
+    );
+    let schema = Arc::new(schema);
+    let mut manuals = functions::table::manuals();
+    manuals.sort_by_key(|(name, _)| *name);
+    let texts = |text: for<'a> fn(&'a (&'static str, Documentation)) -> &'a str| -> ArrayRef {
+        let texts = manuals.iter().map(text);
+        Arc::new(StringViewArray::from_iter_values(texts))
+    };
+    let columns = vec![
+        texts(|(name, _)| name),
+        texts(|(_, manual)| &manual.syntax_example),
+        texts(|(_, manual)| &manual.description),
+        texts(|(_, manual)| manual.sql_example.as_deref().unwrap_or_default()),
+    ];
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+    Ok(MemTable::try_new(schema, vec![vec![batch]])?)
+}
+
 fn session_config(lake: &Lake) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
@@ -305,10 +346,16 @@ fn expr_planners() -> Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner
     planners
 }
 
+fn named_arguments() -> NamedArguments {
+    let manuals = functions::table::manuals();
+    NamedArguments::new(manuals.iter().map(|(name, manual)| (*name, manual)))
+}
+
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     // Before types are coerced: afterwards a comparison with a number is one of texts.
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(IdLiterals),
+        Arc::new(SemconvKeys::default()),
         Arc::new(AttributeComparison::default()),
     ];
     rules.extend(Analyzer::new().rules);

@@ -12,8 +12,11 @@ use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, ScalarFunction
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, lit};
 use datafusion::optimizer::AnalyzerRule;
+use datafusion::prelude::coalesce;
 
-use super::scalar::{AttributeFunc, AttributeOutput};
+use super::scalar::AttributeFunc;
+use super::semconv_keys::as_coalesced;
+use crate::span::AttributeOutput;
 
 /// Integers below this size are told apart as doubles; the next one is not.
 const EXACT: i128 = 1 << 53;
@@ -121,6 +124,9 @@ impl AttributeComparison {
     }
 
     fn as_double(&self, attribute: &Expr) -> Expr {
+        if let Some(lookups) = as_coalesced(attribute) {
+            return coalesce(lookups.iter().map(|one| self.as_double(one)).collect());
+        }
         match attribute {
             Expr::ScalarFunction(function) => self.double.call(function.args.clone()),
             other => other.clone(),
@@ -142,6 +148,13 @@ fn is_equality(op: Operator) -> bool {
 }
 
 fn is_attribute(expr: &Expr) -> bool {
+    if let Some(lookups) = as_coalesced(expr) {
+        return lookups.iter().all(is_lookup);
+    }
+    is_lookup(expr)
+}
+
+fn is_lookup(expr: &Expr) -> bool {
     match expr {
         Expr::ScalarFunction(ScalarFunction { func, .. }) => {
             func.name() == AttributeOutput::Text.function_name()

@@ -1,4 +1,4 @@
-//! What `attributes['k']`, `attributes->>'k'` and `attributes->'k'` mean.
+//! What `attributes['k']`, `attributes->>'k'`, `attributes->'k'` and `attributes ? 'k'` mean.
 //!
 //! Read [`AttributeSyntax`].
 
@@ -12,7 +12,8 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::sqlparser::ast::BinaryOperator;
 use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, ScalarUDF, lit};
 
-use super::scalar::{AttributeFunc, AttributeOutput};
+use super::scalar::AttributeFunc;
+use crate::span::AttributeOutput;
 
 /// Plans subscripts and arrows on text columns as lookups of an attribute. On structs and lists
 /// they keep their usual meaning.
@@ -21,6 +22,7 @@ pub struct AttributeSyntax {
     text: Arc<ScalarUDF>,
     json: Arc<ScalarUDF>,
     double: Arc<ScalarUDF>,
+    exists: Arc<ScalarUDF>,
 }
 
 impl Default for AttributeSyntax {
@@ -30,6 +32,7 @@ impl Default for AttributeSyntax {
             text: function(AttributeOutput::Text),
             json: function(AttributeOutput::Json),
             double: function(AttributeOutput::Double),
+            exists: function(AttributeOutput::Exists),
         }
     }
 }
@@ -43,6 +46,7 @@ impl ExprPlanner for AttributeSyntax {
         let function = match expr.op {
             BinaryOperator::LongArrow => &self.text,
             BinaryOperator::Arrow => &self.json,
+            BinaryOperator::Question => &self.exists,
             BinaryOperator::Plus
             | BinaryOperator::Minus
             | BinaryOperator::Multiply
@@ -53,7 +57,14 @@ impl ExprPlanner for AttributeSyntax {
         if !is_text(&expr.left, schema) {
             return Ok(PlannerResult::Original(expr));
         }
-        let arguments = vec![expr.left, expr.right];
+        // A number is the place of an item in a list.
+        let key = match expr.right.get_type(schema) {
+            Ok(data_type) if data_type.is_integer() => {
+                expr.right.cast_to(&DataType::Int64, schema)?
+            }
+            _ => expr.right,
+        };
+        let arguments = vec![expr.left, key];
         Ok(PlannerResult::Planned(function.call(arguments)))
     }
 

@@ -4,9 +4,12 @@
 
 pub mod aggregate;
 pub mod scalar;
+pub mod table;
 
 mod attribute_comparison;
 mod attribute_syntax;
+mod semconv_keys;
 
 pub use attribute_comparison::AttributeComparison;
 pub use attribute_syntax::AttributeSyntax;
+pub use semconv_keys::SemconvKeys;

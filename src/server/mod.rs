@@ -11,8 +11,10 @@ mod query_gate;
 mod span_door;
 mod status;
 
+mod raw_codec;
 mod otlp_grpc;
 mod otlp_http;
+mod otlp_sender;
 
 mod http;
 mod openapi;
@@ -26,4 +28,5 @@ mod flight;
 mod flight_schema;
 
 pub use options::ServeOptions;
+pub use otlp_sender::OtlpSender;
 pub use server::{Addresses, Server};

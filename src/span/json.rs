@@ -1,7 +1,8 @@
 //! Reads single values out of the JSON objects that `value.rs` writes.
 //!
-//! Read [`JsonLookup`]. It relies on that writer's form: no spaces between tokens, one way to
-//! escape a character. It is not a JSON parser, but never panics or loops on other text.
+//! Read [`JsonLookup`] and [`MemberReader`]. Keys are found in the one way in which `value.rs`
+//! writes them; spaces between tokens, as others write them, are skipped. This is not a JSON
+//! parser, but never panics or loops on other text.
 
 use std::borrow::Cow;
 
@@ -12,19 +13,26 @@ use super::value::write_json_string;
 /// Finds one key at the top level of JSON objects; made once, used for many objects.
 #[derive(Debug, Clone)]
 pub struct JsonLookup {
-    /// The key as it stands in the text: quoted, escaped, with its colon.
+    /// The key as it stands in the text: quoted and escaped.
     needle: String,
     finder: memmem::Finder<'static>,
+    /// Whether the key, with its quotes, may also be found from the closing quote of one string
+    /// to the opening quote of the next.
+    ambiguous: bool,
 }
 
 impl JsonLookup {
     /// A lookup of `key`.
     pub fn new(key: &str) -> Self {
-        let mut needle = String::with_capacity(key.len() + 3);
+        let mut needle = String::with_capacity(key.len() + 2);
         write_json_string(key, &mut needle);
-        needle.push(':');
         let finder = memmem::Finder::new(needle.as_bytes()).into_owned();
-        Self { needle, finder }
+        let between = |byte: u8| b",:]}".contains(&byte) || byte.is_ascii_whitespace();
+        Self {
+            ambiguous: key.bytes().next().is_none_or(between),
+            needle,
+            finder,
+        }
     }
 
     /// The value of the key in `object`, as raw JSON text; `None` where the key is absent.
@@ -32,14 +40,21 @@ impl JsonLookup {
         let bytes = object.as_bytes();
         let mut from = 0;
         while let Some(at) = self.finder.find(&bytes[from..]).map(|at| at + from) {
+            if self.ambiguous {
+                return self.walk(object);
+            }
             // Quotes inside strings are escaped, so a quote after `{` or `,` opens a key or a
             // string; the colon after the needle's closing quote makes it a key.
-            if at > 0 && matches!(bytes[at - 1], b'{' | b',') {
+            let colon = skip_space(bytes, at + self.needle.len());
+            if bytes.get(colon) == Some(&b':')
+                && matches!(byte_before(bytes, at), Some(b'{' | b','))
+            {
                 // Only a brace before it can have put it below the top level, or a string
                 // that looks like one: then the tokens are walked.
-                if memchr::memchr(b'{', &bytes[1..at]).is_none() {
-                    let start = at + self.needle.len();
-                    return Some(&object[start..value_end(bytes, start)]);
+                let first = skip_space(bytes, 0) + 1;
+                if memchr::memchr(b'{', bytes.get(first..at).unwrap_or_default()).is_none() {
+                    let start = skip_space(bytes, colon + 1);
+                    return Some(trimmed(object, start, value_end(bytes, start)));
                 }
                 return self.walk(object);
             }
@@ -49,8 +64,7 @@ impl JsonLookup {
     }
 
     fn walk<'a>(&self, object: &'a str) -> Option<&'a str> {
-        let wanted = &self.needle[..self.needle.len() - 1];
-        members(object).find_map(|(key, value)| (key == wanted).then_some(value))
+        members(object).find_map(|(key, value)| (key == self.needle).then_some(value))
     }
 }
 
@@ -62,44 +76,159 @@ pub fn lookup<'a>(object: &'a str, key: &str) -> Option<&'a str> {
 /// The members of a JSON object in order: the quoted, escaped key and the raw value.
 pub fn members(object: &str) -> impl Iterator<Item = (&str, &str)> {
     let bytes = object.as_bytes();
-    let mut at = 1;
+    let open = skip_space(bytes, 0);
+    let is_object = bytes.get(open) == Some(&b'{');
+    let mut at = open + 1;
     std::iter::from_fn(move || {
+        at = skip_space(bytes, at);
         if bytes.get(at) == Some(&b',') {
-            at += 1;
+            at = skip_space(bytes, at + 1);
         }
-        if bytes.first() != Some(&b'{') || bytes.get(at) != Some(&b'"') {
+        if !is_object || bytes.get(at) != Some(&b'"') {
             return None;
         }
-        let key_end = value_end(bytes, at);
-        if bytes.get(key_end) != Some(&b':') {
+        let key_end = string_end(bytes, at);
+        let colon = skip_space(bytes, key_end);
+        if bytes.get(colon) != Some(&b':') {
             return None;
         }
-        let end = value_end(bytes, key_end + 1);
-        let member = (&object[at..key_end], &object[key_end + 1..end]);
+        let start = skip_space(bytes, colon + 1);
+        let end = value_end(bytes, start);
+        let member = (&object[at..key_end], trimmed(object, start, end));
         at = end;
         Some(member)
     })
 }
 
-/// The raw items of a JSON array, in order.
-pub(super) fn elements(array: &str) -> impl Iterator<Item = &str> {
-    let bytes = array.as_bytes();
-    let mut at = 1;
-    std::iter::from_fn(move || {
-        if at > 1 && bytes.get(at) == Some(&b',') {
-            at += 1;
+/// The item of a JSON list at a place, as raw JSON text: from its start from 0 on, from its end
+/// from -1 down; `None` where there is none, or `list` is no list.
+pub fn list_item(list: &str, index: i64) -> Option<&str> {
+    let items = || list_items(list);
+    match usize::try_from(index) {
+        Ok(index) => items().nth(index),
+        Err(_) => {
+            let from_end = usize::try_from(index.unsigned_abs()).ok()?;
+            let count = items().count();
+            items().nth(count.checked_sub(from_end)?)
         }
-        if bytes.first() != Some(&b'[') || matches!(bytes.get(at), None | Some(b']')) {
+    }
+}
+
+/// The raw items of a JSON list, in order.
+pub(super) fn list_items(list: &str) -> impl Iterator<Item = &str> {
+    let bytes = list.as_bytes();
+    let open = skip_space(bytes, 0);
+    let is_list = bytes.get(open) == Some(&b'[');
+    let mut at = open + 1;
+    std::iter::from_fn(move || {
+        at = skip_space(bytes, at);
+        if bytes.get(at) == Some(&b',') {
+            at = skip_space(bytes, at + 1);
+        }
+        if !is_list || matches!(bytes.get(at), None | Some(b']' | b'}' | b',' | b':')) {
             return None;
         }
         let end = value_end(bytes, at);
-        if end == at {
-            return None;
-        }
-        let item = &array[at..end];
+        let item = trimmed(list, at, end);
         at = end;
         Some(item)
     })
+}
+
+/// Reads the members of an object that is written as `value.rs` writes it, one after another,
+/// and tells where a text is not.
+#[derive(Debug, Clone)]
+pub struct MemberReader<'a> {
+    object: &'a str,
+    /// Where the next member begins, or where the object ended.
+    at: usize,
+    state: MemberState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MemberState {
+    Members,
+    Ended,
+    Broken,
+}
+
+impl<'a> MemberReader<'a> {
+    /// A reader of `object`.
+    pub fn new(object: &'a str) -> Self {
+        let state = match object.as_bytes() {
+            b"{}" => MemberState::Ended,
+            [b'{', b'"', ..] => MemberState::Members,
+            _ => MemberState::Broken,
+        };
+        Self {
+            object,
+            at: 1,
+            state,
+        }
+    }
+
+    /// The value of the next member, if its quoted key with its colon is `key`.
+    pub fn value_of(&mut self, key: &str) -> Option<&'a str> {
+        let is_next = self.state == MemberState::Members
+            && self.object.as_bytes()[self.at..].starts_with(key.as_bytes());
+        is_next.then(|| self.value(self.at + key.len()))
+    }
+
+    /// The next member: its quoted key with its colon, and its raw value.
+    pub fn member(&mut self) -> Option<(&'a str, &'a str)> {
+        if self.state != MemberState::Members {
+            return None;
+        }
+        let bytes = self.object.as_bytes();
+        let key_end = string_end(bytes, self.at);
+        if bytes.get(key_end) != Some(&b':') {
+            self.state = MemberState::Broken;
+            return None;
+        }
+        let key = &self.object[self.at..=key_end];
+        Some((key, self.value(key_end + 1)))
+    }
+
+    /// Whether all members were read, and, put together with commas between them and braces
+    /// around them, are the object's very text.
+    pub fn is_whole(&self) -> bool {
+        self.state == MemberState::Ended
+    }
+
+    /// The value that begins at `start`, and the step to the next member.
+    fn value(&mut self, start: usize) -> &'a str {
+        let bytes = self.object.as_bytes();
+        let end = value_end(bytes, start);
+        let value = &bytes[start..end];
+        let space = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_whitespace);
+        self.state = match &bytes[end..] {
+            // A lookup leaves spaces out.
+            _ if space(value.first()) || space(value.last()) => MemberState::Broken,
+            [b',', b'"', ..] => MemberState::Members,
+            [b'}'] => MemberState::Ended,
+            _ => MemberState::Broken,
+        };
+        self.at = end + 1;
+        &self.object[start..end]
+    }
+}
+
+fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        at += 1;
+    }
+    at
+}
+
+/// The last byte before `at` that is no space.
+fn byte_before(bytes: &[u8], at: usize) -> Option<&u8> {
+    let before = bytes[..at].iter().rev();
+    before.into_iter().find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// A value without the spaces after it.
+fn trimmed(text: &str, start: usize, end: usize) -> &str {
+    text[start..end].trim_end_matches([' ', '\t', '\n', '\r'])
 }
 
 /// Where the value that starts at `start` ends.

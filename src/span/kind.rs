@@ -1,8 +1,11 @@
 //! Span kinds and status codes: a small number on disk, OpenTelemetry's name in SQL.
 
+use serde::{Deserialize, Serialize};
+
 /// How a span relates to its parent and children
 /// (<https://opentelemetry.io/docs/specs/otel/trace/api/#spankind>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 #[repr(i8)]
 pub enum SpanKind {
     /// The producer did not say.
@@ -58,7 +61,8 @@ impl SpanKind {
 }
 
 /// How a span ended (<https://opentelemetry.io/docs/specs/otel/trace/api/#set-status>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 #[repr(i8)]
 pub enum StatusCode {
     /// Nobody said.

@@ -40,7 +40,8 @@ impl IdKind {
         }
     }
 
-    fn mark(self, field: Field) -> Field {
+    /// The field, marked as one of ids of this kind.
+    pub(crate) fn mark(self, field: Field) -> Field {
         let name = match self {
             Self::Trace => "trace",
             Self::Span => "span",

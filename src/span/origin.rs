@@ -59,6 +59,11 @@ impl Origin {
             schema_url: non_empty(&scope.schema_url),
         }
     }
+
+    /// The name of the service, if it is known.
+    pub fn service_name(&self) -> Option<&str> {
+        self.service_name.as_deref()
+    }
 }
 
 fn text_of(value: &Value) -> Option<String> {

@@ -43,6 +43,18 @@ pub mod column {
     pub const SCOPE_DROPPED_ATTRIBUTES_COUNT: &str = "scope_dropped_attributes_count";
     pub const INGESTED_AT: &str = "ingested_at";
     pub const PARENT_OFFSET: &str = "parent_offset";
+    /// Only in files that have columns of attributes, which are called as
+    /// [`AttributeColumn`](super::super::AttributeColumn) says: where the order of a row's
+    /// attributes is not that of the columns.
+    pub const ATTRIBUTES_ORDER: &str = "attributes#order";
+}
+
+/// What stands before a stored column's name where plans name it beside the logical ones.
+pub(crate) const STORED_PREFIX: &str = "stored.";
+
+/// The name under which plans read a stored column as it is.
+pub(crate) fn stored_name(name: &str) -> String {
+    format!("{STORED_PREFIX}{name}")
 }
 
 /// The columns that hold what a producer sent, as [`super::SpanBatchBuilder`] makes them.

@@ -131,7 +131,8 @@ impl LastOccurrence {
     }
 }
 
-fn write_double(number: f64, out: &mut String) {
+/// Appends a double as JSON, as [`Value::write_json`] does.
+pub fn write_double(number: f64, out: &mut String) {
     if number.is_finite() {
         // Debug, unlike Display, keeps a point or an exponent: 1.0 stays a double.
         let _ = write!(out, "{number:?}");
@@ -148,7 +149,7 @@ fn write_double(number: f64, out: &mut String) {
 }
 
 /// Appends text as a JSON string.
-pub(super) fn write_json_string(text: &str, out: &mut String) {
+pub fn write_json_string(text: &str, out: &mut String) {
     out.push('"');
     let mut plain_from = 0;
     for (index, byte) in text.bytes().enumerate() {

@@ -5,7 +5,7 @@
 
 use base64::Engine as _;
 
-use super::json::{elements, members, unquote};
+use super::json::{list_items, members, unquote};
 use super::{Attributes, Value};
 
 /// Levels of nesting that are read; decoders take fewer.
@@ -27,7 +27,7 @@ fn parse(json: &str, depth: usize) -> Option<Value> {
         b'f' => Value::Bool(false),
         b'"' => Value::String(unquote(json).into_owned()),
         b'[' => {
-            let items = elements(json).map(|item| parse(item, depth));
+            let items = list_items(json).map(|item| parse(item, depth));
             Value::Array(items.collect::<Option<_>>()?)
         }
         b'{' => parse_object(json, depth)?,

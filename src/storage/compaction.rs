@@ -167,6 +167,7 @@ async fn merge_groups(
     let config = StorageConfig {
         compact_zstd_level: config.ingest_zstd_level,
         row_group_rows: config.row_group_rows.min(BETWEEN_ROWS),
+        index_share: 0.0,
         ..config.clone()
     };
     let mut files: Vec<LakeFile> = Vec::new();

@@ -3,6 +3,11 @@
 //! Read [`writer_properties`]. The choices were made by measuring bytes and decoding time on
 //! the synthetic workload; `tracelake info --columns` shows what each column takes.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{
@@ -13,14 +18,14 @@ use parquet::schema::types::ColumnPath;
 
 use crate::config::StorageConfig;
 use crate::error::{Error, Result};
-use crate::span::{column, storage_schema};
+use crate::span::{AttributeColumn, AttributeType, column, storage_schema};
 
 /// The footer key of the number of distinct traces of a file.
 pub(super) const TRACE_COUNT_KEY: &str = "tracelake.trace_count";
 /// The footer key of the version of the layout of columns.
 pub(super) const VERSION_KEY: &str = "tracelake.version";
 /// The version of the layout of columns.
-pub(super) const VERSION: &str = "1";
+pub(super) const VERSION: &str = "2";
 
 /// Columns of few distinct values that come in runs or repeat at once. All texts that a
 /// producer sets once are here: a dictionary makes them a few bits a row.
@@ -46,11 +51,20 @@ const DICTIONARY_COLUMNS: [&str; 19] = [
     column::PARENT_OFFSET,
 ];
 
-/// The properties of a file of at most `trace_count` traces at a zstd level.
+/// The most rows a dictionary is chosen by.
+pub(super) const SAMPLE_ROWS: usize = 8192;
+/// How often a value has to be repeated in a row group to be better off in a dictionary.
+const DICTIONARY_REPEATS: f64 = 3.0;
+/// What a dictionary may take, in bytes; with more the writer gives it up half-way.
+const DICTIONARY_BYTES: f64 = 900_000.0;
+
+/// The properties of a file of at most `trace_count` traces at a zstd level, of which `sample`
+/// shows the first rows and `row_count` says how many there are at the most.
 pub(super) fn writer_properties(
     config: &StorageConfig,
     zstd_level: i32,
-    trace_count: u64,
+    (trace_count, row_count): (u64, u64),
+    sample: &RecordBatch,
 ) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(zstd_level).map_err(|error| {
         Error::invalid_input(format!(
@@ -89,7 +103,9 @@ pub(super) fn writer_properties(
         .set_column_bloom_filter_fpp(trace_id.clone(), rate)
         // An upper bound: the writer folds the filter to what the traces of a row group need.
         .set_column_bloom_filter_max_ndv(trace_id, trace_count);
-    Ok(ids_and_numbers(builder).build())
+    let row_group_rows = row_count.min(row_group_rows as u64);
+    let builder = attribute_columns(ids_and_numbers(builder), sample, row_group_rows);
+    Ok(builder.build())
 }
 
 fn ids_and_numbers(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
@@ -139,6 +155,110 @@ fn ids_and_numbers(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder 
         .set_column_dictionary_enabled(nested(column::EVENTS, "dropped_attributes_count"), true)
         .set_column_dictionary_enabled(nested(column::LINKS, "flags"), true)
         .set_column_dictionary_enabled(nested(column::LINKS, "dropped_attributes_count"), true)
+}
+
+fn attribute_columns(
+    mut builder: WriterPropertiesBuilder,
+    sample: &RecordBatch,
+    row_group_rows: u64,
+) -> WriterPropertiesBuilder {
+    let rows = sample.num_rows().max(1) as f64;
+    for (field, values) in sample.schema_ref().fields().iter().zip(sample.columns()) {
+        let path = ColumnPath::from(field.name().as_str());
+        if field.name() == column::ATTRIBUTES_ORDER {
+            builder = builder.set_column_dictionary_enabled(path, true);
+            continue;
+        }
+        let Some(column) = AttributeColumn::parse(field.name()) else {
+            continue;
+        };
+        let value_bytes = match column.value_type {
+            AttributeType::Text | AttributeType::Json => {
+                let bytes: usize = values.as_string_view().lengths().map(|l| l as usize).sum();
+                4.0 + bytes as f64 / (values.len() - values.null_count()).max(1) as f64
+            }
+            AttributeType::Int | AttributeType::Double => 8.0,
+            AttributeType::Bool => continue,
+        };
+        let repeats = Repeats::of(values.as_ref(), column.value_type);
+        let count = repeats.count as f64 * row_group_rows as f64 / rows;
+        let distinct = repeats.distinct_among(count);
+        if distinct * DICTIONARY_REPEATS <= count && distinct * value_bytes <= DICTIONARY_BYTES {
+            builder = builder.set_column_dictionary_enabled(path, true);
+        } else if column.value_type == AttributeType::Int {
+            builder = builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    builder
+}
+
+/// How often the values of a sample are the same.
+struct Repeats {
+    /// Values, those that equal the one before them not counted: they cost next to nothing.
+    count: usize,
+    distinct: usize,
+    once: usize,
+    twice: usize,
+}
+
+impl Repeats {
+    fn of(values: &dyn Array, value_type: AttributeType) -> Self {
+        let hasher = RandomState::new();
+        let mut counts: HashMap<u64, usize> = HashMap::new();
+        let mut count = 0;
+        let mut before = None;
+        let mut add = |hash: u64| {
+            if before.replace(hash) != Some(hash) {
+                count += 1;
+                *counts.entry(hash).or_default() += 1;
+            }
+        };
+        fn hash(hasher: &RandomState, value: impl Hash) -> u64 {
+            hasher.hash_one(value)
+        }
+        match value_type {
+            AttributeType::Text | AttributeType::Json => {
+                let values = values.as_string_view();
+                values
+                    .iter()
+                    .flatten()
+                    .for_each(|text| add(hash(&hasher, text)));
+            }
+            AttributeType::Int => {
+                let values = values.as_primitive::<Int64Type>();
+                values
+                    .iter()
+                    .flatten()
+                    .for_each(|number| add(hash(&hasher, number)));
+            }
+            AttributeType::Double => {
+                let values = values.as_primitive::<Float64Type>();
+                let bits = values.iter().flatten().map(f64::to_bits);
+                bits.for_each(|bits| add(hash(&hasher, bits)));
+            }
+            AttributeType::Bool => {}
+        }
+        let times = |times: usize| counts.values().filter(|count| **count == times).count();
+        Self {
+            count,
+            distinct: counts.len(),
+            once: times(1),
+            twice: times(2),
+        }
+    }
+
+    /// About how many distinct values there are among `count`.
+    fn distinct_among(&self, count: f64) -> f64 {
+        // The estimator of Chao (1984) of how many there are at all, from those seen once and
+        // twice.
+        let (once, twice) = (self.once as f64, self.twice as f64);
+        let unseen = once * (once - 1.0).max(0.0) / (2.0 * (twice + 1.0));
+        let all = (self.distinct as f64 + unseen).max(1.0);
+        if self.once == self.count && self.count > 1 {
+            return count;
+        }
+        all * (1.0 - (-count / all).exp())
+    }
 }
 
 fn sorting_columns() -> Vec<SortingColumn> {

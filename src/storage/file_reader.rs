@@ -5,22 +5,25 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, Fields, Schema};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::{LakeFile, Store};
 use crate::error::{Error, ErrorKind};
+use crate::span::{AttributeColumn, AttributeType, column, storage_schema};
 
 /// A file of the lake, as something the Parquet reader can read from.
 #[derive(Debug, Clone)]
-pub(super) struct FileReader {
+pub struct FileReader {
     objects: Arc<dyn ObjectStore>,
     location: Path,
     size: u64,
@@ -28,7 +31,8 @@ pub(super) struct FileReader {
 }
 
 impl FileReader {
-    pub(super) fn new(store: &Store, file: &LakeFile) -> Self {
+    /// Reads `file`, which lies in `store`.
+    pub fn new(store: &Store, file: &LakeFile) -> Self {
         // About what the footer and the filters take, so that they come with one read.
         let rows = usize::try_from(file.row_count).unwrap_or(usize::MAX);
         Self {
@@ -67,6 +71,37 @@ impl AsyncFileReader for FileReader {
         }
         .boxed()
     }
+}
+
+/// The rows of a file, in batches of all its columns, with the types of the lake.
+pub(super) async fn open_rows(
+    store: &Store,
+    file: &LakeFile,
+) -> Result<ParquetRecordBatchStreamBuilder<FileReader>> {
+    let mut reader = FileReader::new(store, file);
+    let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await?;
+    let known = storage_schema();
+    let order = AttributeType::Text.data_type();
+    let fields = metadata.schema().fields().iter().map(|field| {
+        let name = field.name();
+        let own = || match AttributeColumn::parse(name) {
+            Some(column) => Arc::new(column.field()),
+            None if name == column::ATTRIBUTES_ORDER => {
+                Arc::new(Field::new(name, order.clone(), true))
+            }
+            None => Arc::clone(field),
+        };
+        match known.fields().find(name) {
+            Some((_, field)) => Arc::clone(field),
+            None => own(),
+        }
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Fields>()));
+    let options = ArrowReaderOptions::new().with_schema(schema);
+    let metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?;
+    Ok(ParquetRecordBatchStreamBuilder::new_with_metadata(
+        reader, metadata,
+    ))
 }
 
 /// The error of a file that could not be read, which names it.

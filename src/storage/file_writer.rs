@@ -18,7 +18,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::encoding::{TRACE_COUNT_KEY, VERSION, VERSION_KEY, writer_properties};
+use super::attribute_columns::AttributeColumns;
+use super::attribute_plan::AttributePlan;
+use super::encoding::{SAMPLE_ROWS, TRACE_COUNT_KEY, VERSION, VERSION_KEY, writer_properties};
+use super::index_builder::IndexBuilder;
+use super::index_directory::{INDEX_KEY, IndexPlace, places_text};
 use super::layout::new_path;
 use super::sort::numbers;
 use super::{Bucket, Hour, LakeFile, Store};
@@ -43,24 +47,65 @@ pub(super) enum Purpose {
 /// Dropping it unfinished leaves nothing, or an incomplete upload that the store expires.
 pub(super) struct FileWriter {
     file: LakeFile,
+    attributes: AttributeColumns,
     encoder: ArrowWriter<PartSink>,
+    index: Option<IndexWriter>,
     upload: JoinHandle<Result<()>>,
 }
 
+/// What is known of a file before it is written.
+#[derive(Debug, Clone)]
+pub(super) struct FilePlan {
+    pub(super) purpose: Purpose,
+    pub(super) hour: Hour,
+    pub(super) bucket: Bucket,
+    /// Its traces at the most.
+    pub(super) trace_count: u64,
+    /// Its rows at the most.
+    pub(super) row_count: u64,
+    /// The attributes that get columns, in any order.
+    pub(super) attributes: AttributePlan,
+}
+
+/// The index of the row group being encoded, and where those before lie.
+struct IndexWriter {
+    builder: IndexBuilder,
+    share: f64,
+    row_group_rows: usize,
+    rows: usize,
+    /// Where the row group being encoded begins.
+    start: usize,
+    places: Vec<IndexPlace>,
+}
+
 impl FileWriter {
-    /// Begins a file of at most `trace_count` traces. Must be called within a tokio runtime.
+    /// Begins a file, of which `sample` are the first rows; they are not written by this. Must
+    /// be called within a tokio runtime.
     pub(super) fn try_new(
         store: &Store,
         config: &StorageConfig,
-        purpose: Purpose,
-        (hour, bucket): (Hour, Bucket),
-        trace_count: u64,
+        plan: FilePlan,
+        sample: &RecordBatch,
     ) -> Result<Self> {
+        let FilePlan {
+            purpose,
+            hour,
+            bucket,
+            mut attributes,
+            ..
+        } = plan;
         let level = match purpose {
             Purpose::Ingest => config.ingest_zstd_level,
             Purpose::Compaction => config.compact_zstd_level,
         };
-        let properties = writer_properties(config, level, trace_count)?;
+        let sample = sample.slice(0, sample.num_rows().min(SAMPLE_ROWS));
+        if let Some(objects) = sample.column_by_name(column::ATTRIBUTES) {
+            attributes.arrange(objects.as_string_view());
+        }
+        let mut attribute_columns = AttributeColumns::new(&attributes);
+        let sample = attribute_columns.take_apart(&sample)?;
+        let counts = (plan.trace_count, plan.row_count);
+        let properties = writer_properties(config, level, counts, &sample)?;
         let (parts, received) = mpsc::channel(PARTS_WAITING);
         let sink = PartSink {
             buffer: Vec::new(),
@@ -71,7 +116,10 @@ impl FileWriter {
         let options = ArrowWriterOptions::new()
             .with_properties(properties)
             .with_skip_arrow_metadata(true);
-        let encoder = ArrowWriter::try_new_with_options(sink, storage_schema(), options)
+        let schema = sample.schema();
+        let added = schema.fields().iter().skip(storage_schema().fields().len());
+        let added = added.map(|field| field.name().clone()).collect();
+        let encoder = ArrowWriter::try_new_with_options(sink, schema, options)
             .map_err(|error| Error::internal("cannot encode spans").with_source(error))?;
         let file = LakeFile {
             path: new_path(hour, bucket),
@@ -87,11 +135,23 @@ impl FileWriter {
             max_duration_nano: None,
             null_duration_count: 0,
             modified_ms: 0,
+            attribute_columns: added,
         };
+        let index =
+            (purpose == Purpose::Compaction && config.index_share > 0.0).then(|| IndexWriter {
+                builder: IndexBuilder::new(hour.start_nano()),
+                share: config.index_share,
+                row_group_rows: config.row_group_rows.max(1),
+                rows: 0,
+                start: 0,
+                places: Vec::new(),
+            });
         let upload = Handle::current().spawn(upload(store.clone(), file.location(), received));
         Ok(Self {
             file,
+            attributes: attribute_columns,
             encoder,
+            index,
             upload,
         })
     }
@@ -99,7 +159,31 @@ impl FileWriter {
     /// Adds rows, in the order of the file, of all columns.
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.observe(batch)?;
-        match self.encoder.write(batch) {
+        let mut from = 0;
+        while let Some(index) = &mut self.index
+            && from < batch.num_rows()
+        {
+            // An index belongs to a row group.
+            let rows = (index.row_group_rows - index.rows).min(batch.num_rows() - from);
+            let part = batch.slice(from, rows);
+            from += rows;
+            index.rows += rows;
+            let is_full = index.rows == index.row_group_rows;
+            index.builder.add(&part)?;
+            self.encode(&part)?;
+            if is_full {
+                self.end_row_group()?;
+            }
+        }
+        if self.index.is_none() {
+            self.encode(batch)?;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<()> {
+        let stored = self.attributes.take_apart(batch)?;
+        match self.encoder.write(&stored) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failure(error)),
         }
@@ -107,23 +191,39 @@ impl FileWriter {
 
     /// The bytes held for the row group being encoded.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.encoder.memory_size()
+        let index = self
+            .index
+            .as_ref()
+            .map_or(0, |index| index.builder.memory_bytes());
+        self.encoder.memory_size() + index
     }
 
     /// Ends the row group being encoded, to free what it holds.
     pub(super) fn end_row_group(&mut self) -> Result<()> {
-        match self.encoder.flush() {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.failure(error)),
+        if let Err(error) = self.encoder.flush() {
+            return Err(self.failure(error));
+        }
+        match &mut self.index {
+            Some(index) if index.rows > 0 => {
+                let written = index.write(&mut self.encoder);
+                written.map_err(|error| self.failure(error.into()))
+            }
+            _ => Ok(()),
         }
     }
 
     /// Ends the file, which holds `trace_count` traces. It is durable once the result is awaited.
     pub(super) fn finish(mut self, trace_count: u64) -> Result<PendingFile> {
+        self.end_row_group()?;
+        let places = self.index.as_ref().map(|index| places_text(&index.places));
         for (key, value) in [
-            (TRACE_COUNT_KEY, trace_count.to_string()),
-            (VERSION_KEY, VERSION.to_owned()),
+            (TRACE_COUNT_KEY, Some(trace_count.to_string())),
+            (VERSION_KEY, Some(VERSION.to_owned())),
+            (INDEX_KEY, places),
         ] {
+            let Some(value) = value else {
+                continue;
+            };
             self.encoder
                 .append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
@@ -174,6 +274,23 @@ impl FileWriter {
         }
         Error::internal(format!("cannot encode a file; path=`{}`", self.file.path))
             .with_source(error)
+    }
+}
+
+impl IndexWriter {
+    /// Puts the index of the row group just ended behind it.
+    fn write(&mut self, encoder: &mut ArrowWriter<PartSink>) -> io::Result<()> {
+        let offset = encoder.bytes_written();
+        // Of row group and index together.
+        let share = self.share.min(0.9);
+        let max_bytes = (offset - self.start) as f64 * share / (1.0 - share);
+        let (index, directory_length) = self.builder.finish(max_bytes as usize);
+        encoder.write_all(&index)?;
+        let place = IndexPlace::of(offset as u64, &index, directory_length);
+        self.places.push(place);
+        self.start = encoder.bytes_written();
+        self.rows = 0;
+        Ok(())
     }
 }
 

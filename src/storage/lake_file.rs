@@ -33,6 +33,9 @@ pub struct LakeFile {
     pub null_duration_count: u64,
     /// When the file was written, in milliseconds since the epoch.
     pub modified_ms: i64,
+    /// The names of its columns beyond those that every file has. Only of a file that was just
+    /// written: the log adds them to the schema of the table and keeps no list for each file.
+    pub attribute_columns: Vec<String>,
 }
 
 impl LakeFile {

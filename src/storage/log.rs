@@ -5,14 +5,14 @@
 //! the library's own conflict check lets two compactions of the same files both pass, and
 //! fails an append that meets a retention, so it is never left to decide.
 
-use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arrow::datatypes::{DataType as ArrowType, Fields, TimeUnit};
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
 use deltalake_core::kernel::{
-    Action, Add, ArrayType, DataType, PrimitiveType, Remove, StructField, StructType,
+    Action, Add, ArrayType, DataType, MetadataExt, PrimitiveType, Remove, StructField, StructType,
 };
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
@@ -24,15 +24,22 @@ use tokio::sync::Mutex;
 
 use super::layout::{BUCKET_COLUMN, DAY_COLUMN, HOUR_COLUMN};
 use super::log_record::{STATS_COLUMNS, partition_values, read_files, stats};
-use super::{LakeFile, Snapshot, Store};
+use super::{Change, LakeFile, Snapshot, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::span::storage_schema;
+use crate::span::{AttributeColumn, AttributeType, column, storage_schema};
 
 /// Versions between two checkpoints: opening a lake reads at most that many small files.
 const CHECKPOINT_INTERVAL: u64 = 25;
 
+/// Columns that the schema of the table names at the most. Other readers do not see those of
+/// attributes that came later; this one finds them in the files.
+const MAX_COLUMNS: usize = 2000;
+
 /// How often a commit is tried again because others were faster.
 const MAX_RACES: u32 = 200;
+
+/// How many of the last changes are remembered, for caches that look at them now and then.
+const REMEMBERED_CHANGES: usize = 256;
 
 /// Why a version is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +77,8 @@ struct Inner {
     /// process queue up rather than race.
     state: Mutex<DeltaTableState>,
     seen: RwLock<Snapshot>,
+    /// How `seen` came to be what it is, step by step, the latest last.
+    changes: SyncMutex<VecDeque<Arc<Change>>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -139,6 +148,7 @@ impl Log {
                 log_store,
                 state: Mutex::new(state),
                 seen: RwLock::new(seen),
+                changes: SyncMutex::default(),
             }),
         })
     }
@@ -152,6 +162,18 @@ impl Log {
     pub fn snapshot(&self) -> Snapshot {
         let seen = self.inner.seen.read();
         seen.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What came after a snapshot of this log up to the version last seen, in order.
+    pub fn changes_since(&self, snapshot: &Snapshot) -> Vec<Arc<Change>> {
+        let changes = self.inner.changes.lock();
+        let changes = changes.unwrap_or_else(PoisonError::into_inner);
+        let version = snapshot.version();
+        match changes.iter().position(|change| change.from == version) {
+            Some(first) => changes.iter().skip(first).cloned().collect(),
+            // Nothing came after, or it was too long ago to be remembered step by step.
+            None => vec![Arc::new(Change::between(snapshot, &self.snapshot()))],
+        }
     }
 
     /// The newest version, read from the store.
@@ -280,6 +302,7 @@ impl Log {
         let added = adds
             .iter()
             .map(|file| Action::Add(add_action(file, data_change)));
+        let grown = grown_schema(state, adds)?;
         let version = state.version() + 1;
         // Old versions are looked for only when a checkpoint is made: it takes a listing.
         let checkpoint = (version + 1).is_multiple_of(CHECKPOINT_INTERVAL);
@@ -287,7 +310,7 @@ impl Log {
             .with_max_retries(0)
             .with_cleanup_expired_logs(Some(checkpoint));
         let done = CommitBuilder::from(properties)
-            .with_actions(removed.chain(added).collect())
+            .with_actions(grown.into_iter().chain(removed).chain(added).collect())
             .build(
                 Some(state),
                 Arc::clone(&self.inner.log_store),
@@ -313,13 +336,48 @@ impl Log {
     }
 
     fn publish(&self, snapshot: &Snapshot) {
-        let mut seen = self
-            .inner
-            .seen
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *seen = snapshot.clone();
+        let change = Change::between(&self.snapshot(), snapshot);
+        let changes = self.inner.changes.lock();
+        let mut changes = changes.unwrap_or_else(PoisonError::into_inner);
+        if changes.len() == REMEMBERED_CHANGES {
+            changes.pop_front();
+        }
+        changes.push_back(Arc::new(change));
+        // Together with the change, so that whoever sees the snapshot finds what led to it.
+        let seen = self.inner.seen.write();
+        *seen.unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
     }
+}
+
+/// The change of the table's schema that files to be added need, if any: columns of attributes
+/// that no file had before. It is found anew for each attempt, so that of two writers that add
+/// columns at once, the one that comes second adds to those of the first.
+fn grown_schema(
+    state: &DeltaTableState,
+    adds: &[LakeFile],
+) -> std::result::Result<Option<Action>, DeltaTableError> {
+    let schema = state.schema();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for file in adds {
+        names.extend(file.attribute_columns.iter().map(String::as_str));
+    }
+    names.retain(|name| schema.field(name).is_none());
+    // What is beyond is in the files, and found there.
+    let room = MAX_COLUMNS.saturating_sub(schema.fields().count());
+    let added = names.into_iter().take(room).map(|name| {
+        let value_type = AttributeColumn::parse(name).map(|column| column.value_type);
+        let data_type = value_type.unwrap_or(AttributeType::Text).data_type();
+        let data_type = table_type(&data_type).unwrap_or(DataType::STRING);
+        StructField::new(name, data_type, true)
+    });
+    let added: Vec<StructField> = added.collect();
+    if added.is_empty() {
+        return Ok(None);
+    }
+    let fields = schema.fields().cloned().chain(added);
+    let schema = StructType::try_new(fields).map_err(DeltaTableError::from)?;
+    let metadata = state.metadata().clone().with_schema(&schema)?;
+    Ok(Some(Action::Metadata(metadata)))
 }
 
 /// Whether a commit has been made: its files are in the lake, or, if it only removes, theirs
@@ -356,7 +414,14 @@ fn read_snapshot(state: &DeltaTableState, store: &Store) -> Result<Snapshot> {
     for batch in &batches {
         files.extend(read_files(batch)?.into_iter().map(Arc::new));
     }
-    Ok(Snapshot::new(state.version(), files))
+    let known = storage_schema();
+    let schema = state.schema();
+    let names = schema.fields().map(|field| field.name().to_string());
+    let added = names.filter(|name| {
+        known.index_of(name).is_err()
+            && (AttributeColumn::parse(name).is_some() || name == column::ATTRIBUTES_ORDER)
+    });
+    Ok(Snapshot::new(state.version(), files).with_attribute_columns(added.collect()))
 }
 
 /// The columns of the table: those of the files, then the partition columns.

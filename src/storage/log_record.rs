@@ -115,6 +115,7 @@ pub(super) fn read_files(batch: &RecordBatch) -> Result<Vec<LakeFile>> {
             max_duration_nano: durations.1.get(row),
             null_duration_count: count(null_durations.get(row).unwrap_or(0)),
             modified_ms: modified.get(row).unwrap_or(0),
+            attribute_columns: Vec::new(),
         });
     }
     Ok(files)

@@ -21,14 +21,15 @@ use arrow::array::{
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Int8Type, TimestampMicrosecondType};
 use futures::TryStreamExt;
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::file_reader::{FileReader, name_file};
-use super::file_writer::{FileWriter, PendingFile, Purpose};
+use super::attribute_columns::put_batch_together;
+use super::attribute_plan::AttributePlan;
+use super::file_attributes::choose_attributes;
+use super::file_reader::{name_file, open_rows};
+use super::file_writer::{FilePlan, FileWriter, PendingFile, Purpose};
 use super::layout::bucket_index;
 use super::sort::{KeyColumns, ParentOffsets, RowKey, numbers};
 use super::{Bucket, Hour, LakeFile, Store};
@@ -71,9 +72,26 @@ pub(super) async fn merge(
     inputs: &[Arc<LakeFile>],
     target: Target,
 ) -> Result<Merged> {
+    let attributes = choose_attributes(store, config, inputs).await?;
     let readers: Vec<Input> = inputs.iter().map(|file| Input::open(store, file)).collect();
+    let row_count: u64 = inputs.iter().map(|file| file.row_count).sum();
     let outputs = (0..target.bucket_count)
-        .map(|index| Output::open(store, config, target, index))
+        .map(|index| {
+            let bucket = Bucket::Of {
+                index,
+                count: target.bucket_count,
+            };
+            let plan = FilePlan {
+                purpose: Purpose::Compaction,
+                hour: target.hour,
+                bucket,
+                trace_count: u64::MAX,
+                // Buckets hold about the same; a dictionary is chosen by it, nothing more.
+                row_count: row_count.div_ceil(u64::from(target.bucket_count)),
+                attributes: AttributePlan::clone(&attributes),
+            };
+            Output::open(store, config, plan, target.bucket_count)
+        })
         .collect();
     let merging = tokio::task::spawn_blocking(move || Merger::new(readers, outputs, target).run());
     let (encoders, result) = merging.await.map_err(stopped)?;
@@ -146,12 +164,10 @@ async fn decode(
     file: &LakeFile,
     sender: &mpsc::Sender<Result<RecordBatch>>,
 ) -> Result<(), parquet::errors::ParquetError> {
-    let options = ArrowReaderOptions::new().with_schema(storage_schema());
-    let reader = FileReader::new(store, file);
-    let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await?;
+    let builder = open_rows(store, file).await?;
     let mut stream = builder.with_batch_size(INPUT_ROWS).build()?;
     while let Some(batch) = stream.try_next().await? {
-        if sender.send(Ok(batch)).await.is_err() {
+        if sender.send(put_batch_together(&batch)).await.is_err() {
             break;
         }
     }
@@ -174,12 +190,10 @@ enum Encode {
 }
 
 impl Output {
-    fn open(store: &Store, config: &StorageConfig, target: Target, index: u32) -> Self {
+    fn open(store: &Store, config: &StorageConfig, plan: FilePlan, count: u32) -> Self {
         let (batches, mut received) = mpsc::channel(1);
         let (store, config) = (store.clone(), config.clone());
-        let count = target.bucket_count;
         let max_bytes = ENCODER_BYTES / count.max(1) as usize;
-        let place = (target.hour, Bucket::Of { index, count });
         let encoder = tokio::task::spawn_blocking(move || {
             let mut writer: Option<FileWriter> = None;
             while let Some(message) = received.blocking_recv() {
@@ -189,13 +203,9 @@ impl Output {
                 };
                 let writer = match &mut writer {
                     Some(writer) => writer,
-                    none => none.insert(FileWriter::try_new(
-                        &store,
-                        &config,
-                        Purpose::Compaction,
-                        place,
-                        u64::MAX,
-                    )?),
+                    none => {
+                        none.insert(FileWriter::try_new(&store, &config, plan.clone(), &batch)?)
+                    }
                 };
                 writer.write(&batch)?;
                 if writer.memory_bytes() > max_bytes {

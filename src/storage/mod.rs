@@ -2,12 +2,24 @@
 //! that says which of them count. The only room that knows paths, object stores and the table
 //! format.
 
+mod attribute_columns;
+mod attribute_keys;
+mod attribute_plan;
+mod change;
 mod column_sizes;
 mod compaction;
 mod durable;
 mod encoding;
+mod file_attributes;
 mod file_reader;
 mod file_writer;
+mod index_builder;
+mod index_bytes;
+mod index_directory;
+mod index_file;
+mod index_posting;
+mod index_rows;
+mod index_terms;
 mod lake_file;
 mod layout;
 mod log;
@@ -24,8 +36,16 @@ mod trace_filter;
 mod vacuum;
 mod writer;
 
+pub use attribute_columns::put_together;
+pub use change::Change;
 pub use column_sizes::{ColumnSize, ColumnSizes, column_sizes};
 pub use compaction::{Compaction, CompactionOutcome, choose_compaction, compact};
+pub use file_reader::FileReader;
+pub use index_builder::AttributeScope;
+pub use index_file::{FileIndex, IndexedKey, Indexes, ListedKey, RowGroupIndex};
+pub use index_posting::Posting;
+pub use index_rows::{OperationSpans, Operations, RowSummary, SpanOperation};
+pub use index_terms::Terms;
 pub use lake_file::LakeFile;
 pub use layout::{Bucket, Hour};
 pub use log::{Commit, Log, Operation};

@@ -6,12 +6,11 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::file_reader::FileReader;
+use super::attribute_columns::put_batch_together;
+use super::file_reader::open_rows;
 use super::{LakeFile, Snapshot, Store};
 use crate::span::{
     Event, Link, Origin, Resource, Scope, Span, SpanBatchBuilder, SpanId, StatusCode, TraceId,
@@ -79,11 +78,12 @@ fn span_id(number: u64) -> SpanId {
 
 /// All rows of a file, in its order.
 pub(super) async fn read_file(store: &Store, file: &LakeFile) -> RecordBatch {
-    let options = ArrowReaderOptions::new().with_schema(storage_schema());
-    let reader = FileReader::new(store, file);
-    let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options);
-    let stream = builder.await.unwrap().build().unwrap();
+    let stream = open_rows(store, file).await.unwrap().build().unwrap();
     let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
+    let batches: Vec<RecordBatch> = batches
+        .iter()
+        .map(|batch| put_batch_together(batch).unwrap())
+        .collect();
     concat_batches(&storage_schema(), &batches).unwrap()
 }
 

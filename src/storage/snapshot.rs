@@ -2,7 +2,7 @@
 //!
 //! Read [`Snapshot`]. It never changes; a refresh of the log makes another.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Hour, LakeFile};
@@ -12,6 +12,7 @@ use super::{Hour, LakeFile};
 pub struct Snapshot {
     version: u64,
     inner: Arc<Files>,
+    attribute_columns: Arc<BTreeSet<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +40,14 @@ impl Snapshot {
         Self {
             version,
             inner: Arc::new(inner),
+            attribute_columns: Arc::default(),
         }
+    }
+
+    /// The snapshot, whose table has these columns of attributes.
+    pub(super) fn with_attribute_columns(mut self, names: BTreeSet<String>) -> Self {
+        self.attribute_columns = Arc::new(names);
+        self
     }
 
     /// The snapshot after a commit upon this one.
@@ -53,13 +61,32 @@ impl Snapshot {
         let kept = self
             .files()
             .filter(|file| !removed.contains(file.path.as_str()));
-        let added = adds.iter().cloned().map(Arc::new);
-        Self::new(version, kept.cloned().chain(added))
+        let mut columns = Arc::clone(&self.attribute_columns);
+        let names = adds.iter().flat_map(|file| &file.attribute_columns);
+        for name in names {
+            if !columns.contains(name) {
+                Arc::make_mut(&mut columns).insert(name.clone());
+            }
+        }
+        let added = adds.iter().cloned().map(|mut file| {
+            // The table's schema has them now.
+            file.attribute_columns = Vec::new();
+            Arc::new(file)
+        });
+        let mut snapshot = Self::new(version, kept.cloned().chain(added));
+        snapshot.attribute_columns = columns;
+        snapshot
     }
 
     /// The version of the table, from 0.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The names of the columns of attributes that files may have, as far as the table's schema
+    /// has them; see [`AttributeColumn`](crate::span::AttributeColumn).
+    pub fn attribute_columns(&self) -> &BTreeSet<String> {
+        &self.attribute_columns
     }
 
     /// The number of files.
@@ -121,6 +148,7 @@ mod tests {
                 max_duration_nano: None,
                 null_duration_count: 0,
                 modified_ms: 0,
+                attribute_columns: Vec::new(),
             })
         });
         let snapshot = Snapshot::new(7, files);

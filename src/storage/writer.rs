@@ -5,16 +5,19 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int32Array, RecordBatch, TimestampMicrosecondArray, UInt32Array,
+};
 use arrow::compute::take_arrays;
 use tokio::runtime::Handle;
 
-use super::file_writer::{FileWriter, PendingFile, Purpose};
+use super::attribute_plan::{AttributeCounts, AttributePlan};
+use super::file_writer::{FilePlan, FileWriter, PendingFile, Purpose};
 use super::sort::{KeyColumns, ParentOffsets, sorted_rows};
 use super::{Bucket, LakeFile, Store};
 use crate::config::StorageConfig;
 use crate::error::{Error, Result};
-use crate::span::storage_schema;
+use crate::span::{column, storage_schema};
 
 /// Uploads under way at once for one batch; a batch may hold spans of any number of hours.
 const UPLOADS: usize = 8;
@@ -58,21 +61,56 @@ fn write_hours(
         {
             files.push(runtime.block_on(oldest.stored())?);
         }
-        let bucket = (hour.hour, Bucket::Level0);
-        let mut writer =
-            FileWriter::try_new(store, config, Purpose::Ingest, bucket, hour.trace_count)?;
+        let plan = FilePlan {
+            purpose: Purpose::Ingest,
+            hour: hour.hour,
+            bucket: Bucket::Level0,
+            trace_count: hour.trace_count,
+            row_count: hour.rows.len() as u64,
+            attributes: choose_attributes(config, batch, &hour.rows)?,
+        };
         // In steps, so that only a part of the sorted copy is in memory.
         let offsets = parent_offsets(&keys, &hour.rows);
         let step = config.page_rows.max(1) * 8;
+        let mut writer = None;
         for (rows, offsets) in hour.rows.chunks(step).zip(offsets.chunks(step)) {
-            writer.write(&file_rows(batch, rows, offsets, ingested_at_micros)?)?;
+            let rows = file_rows(batch, rows, offsets, ingested_at_micros)?;
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                none => none.insert(FileWriter::try_new(store, config, plan.clone(), &rows)?),
+            };
+            writer.write(&rows)?;
         }
-        pending.push_back(writer.finish(hour.trace_count)?);
+        if let Some(writer) = writer {
+            pending.push_back(writer.finish(hour.trace_count)?);
+        }
     }
     for file in pending {
         files.push(runtime.block_on(file.stored())?);
     }
     Ok(files)
+}
+
+/// The attributes that get columns in a file of these rows.
+fn choose_attributes(
+    config: &StorageConfig,
+    batch: &RecordBatch,
+    rows: &[u32],
+) -> Result<AttributePlan> {
+    let row_count = rows.len() as u64;
+    if config.attribute_columns == 0 || row_count < config.attribute_min_rows {
+        return Ok(AttributePlan::default());
+    }
+    let objects = batch.column_by_name(column::ATTRIBUTES);
+    let objects = objects
+        .and_then(|objects| objects.as_string_view_opt())
+        .ok_or_else(|| Error::internal("a batch of spans lacks its attributes"))?;
+    let mut counts = AttributeCounts::new(config);
+    counts.add_objects(rows.iter().map(|row| {
+        let row = *row as usize;
+        objects.is_valid(row).then(|| objects.value(row))
+    }));
+    Ok(counts.choose(config, row_count))
 }
 
 /// These rows of a batch, with the columns that the writer adds.

@@ -18,9 +18,10 @@ use datafusion::physical_expr::expressions::{
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion_physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 
+use super::attribute_access::AttributeAccess;
 use super::decode::Decoding;
 use super::stored_literal::{StoredLiteral, id_prefix_range, stored_literal};
-use crate::span::{StatusCode, column};
+use crate::span::{STORED_PREFIX, StatusCode, column};
 
 type Expr = Arc<dyn PhysicalExpr>;
 
@@ -36,6 +37,7 @@ impl PhysicalExprAdapterFactory for SpanAdapterFactory {
     ) -> Result<Arc<dyn PhysicalExprAdapter>> {
         Ok(Arc::new(SpanAdapter {
             logical: logical_file_schema,
+            attributes: AttributeAccess::new(&physical_file_schema),
             stored: physical_file_schema,
         }))
     }
@@ -46,6 +48,7 @@ impl PhysicalExprAdapterFactory for SpanAdapterFactory {
 struct SpanAdapter {
     logical: SchemaRef,
     stored: SchemaRef,
+    attributes: AttributeAccess,
 }
 
 impl PhysicalExprAdapter for SpanAdapter {
@@ -58,6 +61,8 @@ impl SpanAdapter {
     fn rewrite_node(&self, expr: Expr) -> Result<Transformed<Expr>> {
         let rewritten = if let Some(logical) = expr.downcast_ref::<Column>() {
             Some(self.column(logical.name())?)
+        } else if let Some(rewritten) = self.attributes.rewrite(&expr)? {
+            Some(rewritten)
         } else if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
             self.comparison(binary)?
         } else if let Some(list) = expr.downcast_ref::<InListExpr>() {
@@ -86,6 +91,9 @@ impl SpanAdapter {
         let Ok(field) = self.logical.field_with_name(name) else {
             return exec_err!("unknown column `{name}`");
         };
+        if let Some(stored) = name.strip_prefix(STORED_PREFIX) {
+            return self.same_column(stored, field);
+        }
         let decode = |decoding: Decoding| {
             let stored = self.stored(name)?;
             Ok(decoding.of(stored, Arc::new(field.clone())))
@@ -113,6 +121,10 @@ impl SpanAdapter {
                 let code = self.stored(column::STATUS_CODE)?;
                 Ok(binary(code, Operator::Eq, lit(StatusCode::Error as i8)))
             }
+            column::ATTRIBUTES => match self.attributes.whole()? {
+                Some(whole) => Ok(whole),
+                None => self.same_column(name, field),
+            },
             _ => self.same_column(name, field),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
@@ -14,7 +14,9 @@ use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetAccessPlan,
+};
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
 };
@@ -28,14 +30,15 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 
 use super::adapter::SpanAdapterFactory;
+use super::index_predicate::IndexPredicate;
 use super::predicate::SpanPredicate;
 use super::pruning::{FilePlan, PlannedFile, all_files, choose_files};
-use super::row_ranges::row_ranges;
-use crate::span::logical_schema;
-use crate::storage::{LakeFile, Log, TraceFilters};
+use super::row_ranges::{row_ranges, with_index};
+use crate::span::{AttributeColumn, AttributeType, logical_schema};
+use crate::storage::{Indexes, LakeFile, Log, TraceFilters};
 
 /// How many footers are read at the same time.
-const METADATA_READS: usize = 16;
+pub(super) const METADATA_READS: usize = 16;
 
 /// Columns whose values are long: not decoding them for rows that are ruled out pays.
 const LARGE_COLUMNS: [&str; 5] = [
@@ -49,49 +52,56 @@ const LARGE_COLUMNS: [&str; 5] = [
 /// The spans of a lake as a table; each scan sees the lake's last known snapshot.
 #[derive(Debug)]
 pub struct SpansTable {
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     filters: Arc<TraceFilters>,
-    store_url: ObjectStoreUrl,
-    pruning: bool,
+    /// `None` where indexes are not to be used.
+    indexes: Option<Arc<Indexes>>,
+    pub(super) store_url: ObjectStoreUrl,
+    pub(super) pruning: bool,
 }
 
 impl SpansTable {
     /// The table of the lake behind `log`, whose files are found under `store_url`. Without
-    /// `pruning` every file, page and row is read; no answer changes.
+    /// `pruning` every file, page and row is read, without `indexes` none is skipped for what its
+    /// index says; no answer changes.
     pub fn new(
         log: Arc<Log>,
         filters: Arc<TraceFilters>,
+        indexes: Option<Arc<Indexes>>,
         store_url: ObjectStoreUrl,
         pruning: bool,
     ) -> Self {
         Self {
             log,
             filters,
+            indexes,
             store_url,
             pruning,
         }
     }
 
-    async fn plan_files(&self, filters: &[Expr]) -> crate::Result<FilePlan> {
+    /// The files in which what `predicate` admits can lie.
+    pub(super) async fn plan_files(&self, predicate: &SpanPredicate) -> crate::Result<FilePlan> {
         let snapshot = self.log.snapshot();
         if !self.pruning {
             return Ok(all_files(&snapshot));
         }
-        let predicate = SpanPredicate::extract(filters);
-        choose_files(&snapshot, &predicate)
-            .prune_by_filters(self.log.store(), &self.filters, &predicate)
+        choose_files(&snapshot, predicate)
+            .prune_by_filters(self.log.store(), &self.filters, predicate)
             .await
     }
 
-    fn source(
+    /// What reads the planned files as rows of `schema`.
+    pub(super) fn source(
         &self,
         state: &dyn Session,
+        schema: SchemaRef,
         plan: &FilePlan,
-        projection: Option<&Vec<usize>>,
+        filters_while_decoding: bool,
     ) -> Result<ParquetSource> {
         let mut options = TableParquetOptions::new();
         options.global = state.config_options().execution.parquet.clone();
-        options.global.pushdown_filters = filters_while_decoding(plan, projection);
+        options.global.pushdown_filters = filters_while_decoding;
         // Trace-id filters were asked, and cached, before the scan was planned.
         options.global.bloom_filter_on_read = false;
         options.global.pruning = self.pruning;
@@ -100,7 +110,7 @@ impl SpansTable {
         let store = runtime.object_store(&self.store_url)?;
         let metadata = runtime.cache_manager.get_file_metadata_cache();
         let reader = CachedParquetFileReaderFactory::new(store, metadata);
-        let source = ParquetSource::new(logical_schema())
+        let source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
         let report = &plan.report;
@@ -110,12 +120,37 @@ impl SpansTable {
             ("files_pruned_by_bucket", report.by_bucket),
             ("files_pruned_by_statistics", report.by_statistics),
             ("files_pruned_by_trace_filter", report.by_trace_filter),
+            ("files_pruned_by_index", report.by_index),
+            ("index_terms", report.index_terms),
+            (
+                "index_rows_left",
+                usize::try_from(report.index_rows).unwrap_or(usize::MAX),
+            ),
         ] {
             MetricBuilder::new(source.metrics())
                 .global_counter(name)
                 .add(count);
         }
         Ok(source)
+    }
+
+    /// The columns of `schema`, and after them those of attributes that are text: the reader
+    /// makes views of them only if it knows of them.
+    pub(super) fn with_text_attributes(&self, schema: SchemaRef) -> SchemaRef {
+        let snapshot = self.log.snapshot();
+        let text = AttributeType::Text.data_type();
+        let columns = snapshot.attribute_columns().iter().filter(|name| {
+            let column = AttributeColumn::parse(name);
+            column.is_none_or(|column| column.value_type.data_type() == text)
+        });
+        let columns: Vec<_> = columns
+            .map(|name| Arc::new(Field::new(name, text.clone(), true)))
+            .collect();
+        if columns.is_empty() {
+            return schema;
+        }
+        let fields = schema.fields().iter().cloned().chain(columns);
+        Arc::new(Schema::new(fields.collect::<Fields>()))
     }
 
     /// The files for the scan, each with the rows its trace ids can lie in, and its row count.
@@ -132,16 +167,23 @@ impl SpansTable {
                 let (objects, cache) = (Arc::clone(&objects), Arc::clone(&cache));
                 async move {
                     let mut file = partitioned_file(&planned.file, schema)?;
+                    let mut access = None;
                     if !planned.trace_ids.is_empty() {
                         let metadata = DFParquetMetadata::new(objects.as_ref(), &file.object_meta)
                             .with_file_metadata_cache(Some(cache))
                             .fetch_metadata()
                             .await?;
-                        if let Some(ranges) = row_ranges(&metadata, &planned.trace_ids) {
-                            file = file.with_extension(ranges);
-                        }
+                        access = row_ranges(&metadata, &planned.trace_ids);
                     }
-                    Ok((planned.file.row_count, file))
+                    let groups = &planned.row_groups;
+                    if !groups.is_empty() {
+                        let all = || ParquetAccessPlan::new_all(groups.len());
+                        access = Some(with_index(access.unwrap_or_else(all), groups));
+                    }
+                    if let Some(access) = access {
+                        file = file.with_extension(access);
+                    }
+                    Ok((planned.row_count(), file))
                 }
             })
             .buffered(METADATA_READS)
@@ -175,16 +217,28 @@ impl TableProvider for SpansTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = self.plan_files(filters).await?;
-        let source = self.source(state, &plan, projection)?;
-        let schema = logical_schema();
+        let plan = self.plan_files(&SpanPredicate::extract(filters)).await?;
+        let plan = match &self.indexes {
+            Some(indexes) if self.pruning => {
+                let predicate = IndexPredicate::extract(filters);
+                plan.prune_by_index(self.log.store(), indexes, &predicate)
+                    .await?
+            }
+            _ => plan,
+        };
+        let schema = self.with_text_attributes(logical_schema());
+        let while_decoding = filters_while_decoding(&plan, projection);
+        let source = self.source(state, Arc::clone(&schema), &plan, while_decoding)?;
+        // The columns after those of SQL are asked for by nobody but the adapter.
+        let all = || (0..logical_schema().fields().len()).collect();
+        let projection = projection.cloned().unwrap_or_else(all);
         let statistics = table_statistics(&plan.files, &schema);
         let files = self.partitioned_files(state, &plan.files, &schema).await?;
         let groups = file_groups(files, state.config().target_partitions());
         let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(Some(projection))?
             .with_limit(limit)
             .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
             .build();
@@ -221,7 +275,13 @@ fn filters_while_decoding(plan: &FilePlan, projection: Option<&Vec<usize>>) -> b
 }
 
 fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFile> {
-    let meta = ObjectMeta {
+    Ok(PartitionedFile::new_from_meta(located(file)?)
+        .with_statistics(Arc::new(file_statistics(file, schema))))
+}
+
+/// Where a file lies, as the store and its caches know it.
+pub(super) fn located(file: &LakeFile) -> Result<ObjectMeta> {
+    Ok(ObjectMeta {
         location: object_store::path::Path::parse(&file.path)?,
         // Files are never changed in place, so a cache may trust path and size alone.
         last_modified: chrono::DateTime::from_timestamp_millis(file.modified_ms)
@@ -229,9 +289,7 @@ fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFi
         size: file.size,
         e_tag: None,
         version: None,
-    };
-    Ok(PartitionedFile::new_from_meta(meta)
-        .with_statistics(Arc::new(file_statistics(file, schema))))
+    })
 }
 
 fn file_statistics(file: &LakeFile, schema: &SchemaRef) -> Statistics {

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
+use super::index_matches::{RowMatches, file_matches};
+use super::index_predicate::IndexPredicate;
 use super::predicate::SpanPredicate;
 use crate::error::Result;
 use crate::span::TraceId;
-use crate::storage::{Hour, LakeFile, Snapshot, Store, TraceFilters};
+use crate::storage::{Hour, Indexes, LakeFile, Snapshot, Store, TraceFilters};
 
-/// How many trace-id filters are read at the same time.
+/// How many trace-id filters or indexes are read at the same time.
 const FILTER_READS: usize = 16;
 
 /// Files left, newest hour first, and what was ruled out on the way.
@@ -32,13 +34,26 @@ pub(super) struct PlannedFile {
     pub file: Arc<LakeFile>,
     /// Those of the trace ids asked for that it may hold, in order; empty where any will do.
     pub trace_ids: Vec<TraceId>,
+    /// For each row group, its rows and those that can pass; empty where any may.
+    pub row_groups: Vec<(u64, RowMatches)>,
 }
 
 impl PlannedFile {
+    /// The rows that its index leaves.
+    pub(super) fn row_count(&self) -> u64 {
+        if self.row_groups.is_empty() {
+            return self.file.row_count;
+        }
+        let groups = self.row_groups.iter();
+        let rows = groups.map(|(count, matches)| matches.rows.as_ref().map_or(*count, |r| r.len()));
+        rows.sum()
+    }
+
     fn of_any_trace(file: &Arc<LakeFile>) -> Self {
         Self {
             file: Arc::clone(file),
             trace_ids: Vec::new(),
+            row_groups: Vec::new(),
         }
     }
 }
@@ -56,6 +71,12 @@ pub(super) struct PruningReport {
     pub by_statistics: usize,
     /// Their trace-id filter holds none of the trace ids.
     pub by_trace_filter: usize,
+    /// Their index holds no row that can pass.
+    pub by_index: usize,
+    /// The values and patterns that were looked up in each index.
+    pub index_terms: usize,
+    /// The rows that indexes left of the files they were asked about.
+    pub index_rows: u64,
 }
 
 /// The files that hours, buckets and statistics cannot rule out.
@@ -115,9 +136,11 @@ impl FilePlan {
             .map(|planned| {
                 let ids = &ids;
                 async move {
-                    let file = planned.file;
-                    let trace_ids = filters.matching(store, &file, ids).await?;
-                    let planned = PlannedFile { file, trace_ids };
+                    let trace_ids = filters.matching(store, &planned.file, ids).await?;
+                    let planned = PlannedFile {
+                        trace_ids,
+                        ..planned
+                    };
                     Ok::<_, crate::Error>((!planned.trace_ids.is_empty()).then_some(planned))
                 }
             })
@@ -126,6 +149,41 @@ impl FilePlan {
             .await?;
         self.files = kept.into_iter().flatten().collect();
         self.report.by_trace_filter = considered - self.files.len();
+        Ok(self)
+    }
+
+    /// Removes the files whose index holds no row that can pass, and notes the rows of the others
+    /// that can.
+    pub(super) async fn prune_by_index(
+        mut self,
+        store: &Store,
+        indexes: &Indexes,
+        predicate: &IndexPredicate,
+    ) -> Result<Self> {
+        if !predicate.is_useful() {
+            return Ok(self);
+        }
+        let considered = self.files.len();
+        let mut asked = futures::stream::iter(std::mem::take(&mut self.files))
+            .map(|planned| async move {
+                let index = indexes.of_file(store, &planned.file);
+                let row_groups = file_matches(predicate, &index).await?;
+                Ok::<_, crate::Error>(PlannedFile {
+                    row_groups,
+                    ..planned
+                })
+            })
+            .buffered(FILTER_READS);
+        while let Some(planned) = asked.try_next().await? {
+            let groups = &planned.row_groups;
+            if groups.is_empty() || !groups.iter().all(|(_, matches)| matches.is_none()) {
+                self.files.push(planned);
+            }
+        }
+        drop(asked);
+        self.report.by_index = considered - self.files.len();
+        self.report.index_terms = predicate.term_count();
+        self.report.index_rows = self.files.iter().map(PlannedFile::row_count).sum();
         Ok(self)
     }
 }
@@ -159,6 +217,7 @@ mod tests {
                     max_duration_nano: None,
                     null_duration_count: 0,
                     modified_ms: 0,
+                    attribute_columns: Vec::new(),
                 })
             })
         });

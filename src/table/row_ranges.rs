@@ -1,14 +1,25 @@
-//! The rows of a file that can hold certain traces, by the page index of their ids.
+//! The rows of a file that a scan has to read: those that can hold certain traces, by the page
+//! index of their ids, and those that can pass the filters, by its index.
 //!
-//! Read [`row_ranges`], which is pure. DataFusion prunes pages too, but by a whole query's ids at
+//! Read [`row_ranges`] and [`with_index`], which are pure. DataFusion prunes pages too, but by a whole query's ids at
 //! once: of a hundred ids a file holds a few, and its trace-id filter has told which.
+
+use std::ops::Range;
 
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use roaring::RoaringBitmap;
 
+use super::index_matches::RowMatches;
 use crate::span::{TraceId, column};
+
+/// A share of a row group, as one of so many parts, from which on reading all rows is faster
+/// than reading the rows that are left.
+const UNSELECTIVE: u64 = 2;
+/// Rows between two others that are read with them: skipping them takes longer.
+const NEAR_ROWS: usize = 16;
 
 /// The pages whose range of ids holds one of `ids`; `None` where the file has no page index to
 /// tell. `ids` are sorted.
@@ -18,6 +29,41 @@ pub(super) fn row_ranges(metadata: &ParquetMetaData, ids: &[TraceId]) -> Option<
     Some(ParquetAccessPlan::new(
         accesses.collect::<Option<Vec<_>>>()?,
     ))
+}
+
+/// What `plan` reads, without the rows that the index of the file rules out. `row_groups` are the
+/// rows of each row group and those that can pass.
+pub(super) fn with_index(
+    mut plan: ParquetAccessPlan,
+    row_groups: &[(u64, RowMatches)],
+) -> ParquetAccessPlan {
+    for (index, (count, matches)) in row_groups.iter().enumerate().take(plan.len()) {
+        let Some(rows) = &matches.rows else {
+            continue;
+        };
+        if rows.is_empty() {
+            plan.skip(index);
+        } else if rows.len() * UNSELECTIVE < *count {
+            plan.scan_selection(index, selection(rows, *count));
+        }
+    }
+    plan
+}
+
+/// The ranges in which `rows` lie, of `count` rows in all.
+fn selection(rows: &RoaringBitmap, count: u64) -> RowSelection {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for row in rows {
+        let row = row as usize;
+        match ranges.last_mut() {
+            Some(last) if row - last.end < NEAR_ROWS => last.end = row + 1,
+            _ => ranges.push(row..row + 1),
+        }
+    }
+    RowSelection::from_consecutive_ranges(
+        ranges.into_iter(),
+        usize::try_from(count).unwrap_or(usize::MAX),
+    )
 }
 
 fn group_access(

@@ -1,9 +1,8 @@
-//! The tree of a trace, built from spans in any order, whatever is wrong with them.
+//! The tree of a trace with its spans, as it is drawn.
 //!
-//! Read [`TraceTree`], then [`Placement`]. How it is drawn is `waterfall.rs`.
+//! Read [`TraceTree`]. What the tree is, is `forest.rs`; how it is drawn is `waterfall.rs`.
 
-use std::collections::HashMap;
-
+use super::{Forest, Placement, SpanRow, TraceBuffer};
 use crate::span::{SpanId, SpanKind, StatusCode};
 
 /// What the tree needs to know of a span of one trace.
@@ -28,32 +27,19 @@ pub struct TraceSpan {
 }
 
 impl TraceSpan {
-    /// A total order by start, then id, then all the rest: two spans compare equal only if they
-    /// are copies, so a tree does not depend on the order in which its spans came.
-    fn sort_key(&self) -> impl Ord + '_ {
-        (
-            self.start_time_unix_nano,
-            self.span_id,
-            self.parent_span_id,
-            self.kind as i8,
-            self.duration_nano,
-            (&self.service_name, &self.name, self.status_code as i8),
-        )
+    /// The span as a buffer of columns takes it.
+    pub fn as_row(&self) -> SpanRow<'_> {
+        SpanRow {
+            span_id: self.span_id,
+            parent_span_id: self.parent_span_id,
+            start_time_unix_nano: self.start_time_unix_nano,
+            duration_nano: self.duration_nano,
+            kind: self.kind,
+            status_code: self.status_code,
+            service_name: &self.service_name,
+            name: &self.name,
+        }
     }
-}
-
-/// Why a span stands where it does in the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Placement {
-    /// It names no parent.
-    Root,
-    /// It stands under its parent.
-    Child,
-    /// It names a parent that is not in the trace: the root of its own subtree.
-    Orphan,
-    /// Its ancestors lead back to it: of the spans in that circle it is the first by start (then
-    /// by id), so it was made the root of its own subtree.
-    CycleBroken,
 }
 
 /// A span in its tree.
@@ -73,28 +59,8 @@ pub struct TraceNode {
     pub shares_id: bool,
 }
 
-/// The tree (or trees) of one trace.
-///
-/// ```text
-///   given: d(a) b(a) a x(?) e(x)      nodes: a   depth 0  Root
-///   in any order; ? is a parent              b   depth 1  Child
-///   that is not there                        d   depth 1  Child
-///                                            x   depth 0  Orphan
-///                                            e   depth 1  Child
-/// ```
-///
-/// - Nodes come depth first, each parent before its children; children, and the tops of the
-///   trees among themselves, in the order of start, then id.
-/// - Spans alike in every field are copies: one is kept, [`duplicate_count`](Self::duplicate_count)
-///   counts the others.
-/// - Different spans with one id are all kept. A child of that id is put under the first of them
-///   that has the child's service (Zipkin's two halves of a call share an id), else under the
-///   first.
-/// - A span that names itself, or whose ancestors lead back to it, is in a cycle; see
-///   [`Placement::CycleBroken`].
-///
-/// Building takes time in proportion to n log n and does not recurse, so neither a chain of a
-/// million spans nor a million children of one span is a problem.
+/// The tree (or trees) of one trace with its spans: a [`Forest`] that owns what stands in it, for
+/// one trace at a time. All rules are those of [`Forest`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TraceTree {
     nodes: Vec<TraceNode>,
@@ -103,28 +69,27 @@ pub struct TraceTree {
 
 impl TraceTree {
     /// The tree of these spans, which are all taken to be of one trace.
-    pub fn new(mut spans: Vec<TraceSpan>) -> Self {
-        let given = spans.len();
-        spans.sort_unstable_by(|a, b| a.sort_key().cmp(&b.sort_key()));
-        spans.dedup();
-        let duplicate_count = given - spans.len();
-        let (mut parents, shares_id) = resolve_parents(&spans);
-        let mut placements: Vec<Placement> = spans
-            .iter()
-            .zip(&parents)
-            .map(|(span, parent)| match (span.parent_span_id, parent) {
-                (None, _) => Placement::Root,
-                (Some(_), Some(_)) => Placement::Child,
-                // A parent that is the span itself, and nobody else, is the smallest cycle.
-                (Some(id), None) if id == span.span_id => Placement::CycleBroken,
-                (Some(_), None) => Placement::Orphan,
+    pub fn new(spans: Vec<TraceSpan>) -> Self {
+        let mut buffer = TraceBuffer::default();
+        for span in &spans {
+            buffer.push(&span.as_row());
+        }
+        let forest = Forest::new(&buffer.columns());
+        let mut spans: Vec<Option<TraceSpan>> = spans.into_iter().map(Some).collect();
+        let nodes = (0..forest.len()).filter_map(|node| {
+            Some(TraceNode {
+                // Each row is taken once.
+                span: spans.get_mut(forest.row(node))?.take()?,
+                placement: forest.placement(node),
+                parent: forest.parent(node),
+                depth: forest.depth(node),
+                subtree_end: forest.subtree_end(node),
+                shares_id: forest.shares_id(node),
             })
-            .collect();
-        break_cycles(&mut parents, &mut placements);
-        let order = depth_first(&parents);
+        });
         Self {
-            nodes: into_nodes(spans, &order, &parents, &placements, &shares_id),
-            duplicate_count,
+            nodes: nodes.collect(),
+            duplicate_count: forest.copies().len(),
         }
     }
 
@@ -147,166 +112,6 @@ impl TraceTree {
             Some(node)
         })
     }
-}
-
-/// The index of each span's parent, and whether its id is another's too. Needs sorted spans.
-fn resolve_parents(spans: &[TraceSpan]) -> (Vec<Option<usize>>, Vec<bool>) {
-    /// The first two spans with an id: the second serves the first where that names itself.
-    struct FirstTwo(usize, Option<usize>);
-
-    impl FirstTwo {
-        fn other_than(&self, index: usize) -> Option<usize> {
-            if self.0 == index {
-                self.1
-            } else {
-                Some(self.0)
-            }
-        }
-    }
-
-    let mut by_id: HashMap<SpanId, FirstTwo> = HashMap::with_capacity(spans.len());
-    let mut ids_are_unique = true;
-    for (index, span) in spans.iter().enumerate() {
-        by_id
-            .entry(span.span_id)
-            .and_modify(|found| {
-                found.1.get_or_insert(index);
-                ids_are_unique = false;
-            })
-            .or_insert(FirstTwo(index, None));
-    }
-    // Services decide only where an id is shared, which is rare.
-    let mut by_id_and_service: HashMap<(SpanId, &str), FirstTwo> = HashMap::new();
-    if !ids_are_unique {
-        for (index, span) in spans.iter().enumerate() {
-            if by_id[&span.span_id].1.is_some() {
-                by_id_and_service
-                    .entry((span.span_id, &span.service_name))
-                    .and_modify(|found| {
-                        found.1.get_or_insert(index);
-                    })
-                    .or_insert(FirstTwo(index, None));
-            }
-        }
-    }
-    let parents = spans
-        .iter()
-        .enumerate()
-        .map(|(index, span)| {
-            let id = span.parent_span_id?;
-            by_id_and_service
-                .get(&(id, span.service_name.as_str()))
-                .and_then(|found| found.other_than(index))
-                .or_else(|| by_id.get(&id)?.other_than(index))
-        })
-        .collect();
-    let shares_id = spans
-        .iter()
-        .map(|span| by_id[&span.span_id].1.is_some())
-        .collect();
-    (parents, shares_id)
-}
-
-/// Makes the first span of each cycle a top. Needs spans sorted, so that the first by index is
-/// the first by start.
-fn break_cycles(parents: &mut [Option<usize>], placements: &mut [Placement]) {
-    /// No walk came by yet.
-    const UNSEEN: usize = usize::MAX;
-    // For each span the walk that first came by.
-    let mut walk_of = vec![UNSEEN; parents.len()];
-    for walk in 0..parents.len() {
-        let mut at = walk;
-        while walk_of[at] == UNSEEN {
-            walk_of[at] = walk;
-            match parents[at] {
-                Some(parent) => at = parent,
-                None => break,
-            }
-        }
-        // A walk that ends at a span it came by itself, and that has a parent still, has gone
-        // in a circle.
-        if walk_of[at] != walk {
-            continue;
-        }
-        let Some(mut step) = parents[at] else {
-            continue;
-        };
-        let mut first = at;
-        while step != at {
-            first = first.min(step);
-            // Every span of a circle has a parent; the fallback only ends the loop.
-            step = parents[step].unwrap_or(at);
-        }
-        parents[first] = None;
-        placements[first] = Placement::CycleBroken;
-    }
-}
-
-/// The indexes of all spans, each parent before its children, siblings by index.
-fn depth_first(parents: &[Option<usize>]) -> Vec<usize> {
-    let count = parents.len();
-    // Children of span i lie at children[first_child[i]..first_child[i + 1]].
-    let mut first_child = vec![0usize; count + 1];
-    for parent in parents.iter().flatten() {
-        first_child[parent + 1] += 1;
-    }
-    for index in 0..count {
-        first_child[index + 1] += first_child[index];
-    }
-    let mut children = vec![0usize; first_child[count]];
-    let mut next = first_child.clone();
-    for (index, parent) in parents.iter().enumerate() {
-        if let Some(parent) = *parent {
-            children[next[parent]] = index;
-            next[parent] += 1;
-        }
-    }
-    let mut order = Vec::with_capacity(count);
-    let mut pending: Vec<usize> = (0..count)
-        .rev()
-        .filter(|index| parents[*index].is_none())
-        .collect();
-    while let Some(index) = pending.pop() {
-        order.push(index);
-        let below = &children[first_child[index]..first_child[index + 1]];
-        pending.extend(below.iter().rev());
-    }
-    order
-}
-
-fn into_nodes(
-    spans: Vec<TraceSpan>,
-    order: &[usize],
-    parents: &[Option<usize>],
-    placements: &[Placement],
-    shares_id: &[bool],
-) -> Vec<TraceNode> {
-    let mut spans: Vec<Option<TraceSpan>> = spans.into_iter().map(Some).collect();
-    // Where each span went.
-    let mut place_of = vec![0usize; spans.len()];
-    let mut nodes: Vec<TraceNode> = Vec::with_capacity(spans.len());
-    for &index in order {
-        let Some(span) = spans[index].take() else {
-            continue;
-        };
-        let parent = parents[index].map(|parent| place_of[parent]);
-        let depth = parent.map_or(0, |parent| nodes[parent].depth + 1);
-        place_of[index] = nodes.len();
-        nodes.push(TraceNode {
-            span,
-            placement: placements[index],
-            parent,
-            depth,
-            subtree_end: nodes.len() + 1,
-            shares_id: shares_id[index],
-        });
-    }
-    for index in (0..nodes.len()).rev() {
-        if let Some(parent) = nodes[index].parent {
-            nodes[parent].subtree_end = nodes[parent].subtree_end.max(nodes[index].subtree_end);
-        }
-    }
-    nodes
 }
 
 #[cfg(test)]

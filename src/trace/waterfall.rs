@@ -24,6 +24,18 @@ pub struct Waterfall {
     ascii: bool,
     color: bool,
     max_spans: usize,
+    on_critical_path: Vec<bool>,
+}
+
+/// A span of a drawing in its parts, for tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrawnSpan {
+    /// The branches before it, its marks and its name.
+    pub label: String,
+    /// How long it took, as people read it; `?` where it never ended.
+    pub duration: String,
+    /// When it ran, as a bar between the trace's start and end.
+    pub bar: String,
 }
 
 /// The narrowest drawing; a narrower one is drawn this wide.
@@ -47,7 +59,16 @@ impl Waterfall {
             ascii: false,
             color: false,
             max_spans: 200,
+            on_critical_path: Vec::new(),
         }
+    }
+
+    /// Which spans the trace waited for, in the order of the tree: they are marked `•` (`*` in
+    /// ASCII).
+    #[must_use]
+    pub fn with_critical_path(mut self, on_critical_path: Vec<bool>) -> Self {
+        self.on_critical_path = on_critical_path;
+        self
     }
 
     /// Whether branches and bars are drawn in ASCII; names keep their letters.
@@ -75,7 +96,7 @@ impl Waterfall {
     ///
     /// A line is never wider than the width, colors aside, and holds no control characters:
     /// those of names are escaped. Marks before a name: `✗` an error (`x` in ASCII), `?` a
-    /// parent that is not in the trace, `↺` (`@`) a broken cycle. Bars lie between the earliest
+    /// parent that is not in the trace, `↺` (`@`) a broken cycle, `•` (`*`) on the critical path. Bars lie between the earliest
     /// start and the latest end of the trace; a duration that is missing (`?`) or negative
     /// is a point at the span's start.
     pub fn draw(&self, tree: &TraceTree) -> Vec<String> {
@@ -89,13 +110,47 @@ impl Waterfall {
         for (index, node) in nodes.iter().take(self.max_spans).enumerate() {
             last_at_depth.truncate(node.depth);
             last_at_depth.push(is_last[index]);
-            lines.push(self.span_line(node, &last_at_depth, &layout, &mut colors));
+            let marks = self.marks(index, node);
+            lines.push(self.span_line(node, &marks, &last_at_depth, &layout, &mut colors));
         }
         if let Some(rest) = nodes.get(self.max_spans..).filter(|rest| !rest.is_empty()) {
             lines.push(self.note_of_rest(rest));
         }
         lines.extend(self.findings(tree));
         lines
+    }
+
+    /// Every span of the tree in its parts, without colors; what would make a line wider than a
+    /// screen is cut from its branches only.
+    pub fn spans(&self, tree: &TraceTree) -> Vec<DrawnSpan> {
+        let nodes = tree.nodes();
+        let layout = Layout::new(self.width, nodes, nodes.len());
+        let plain = Self {
+            color: false,
+            ..self.clone()
+        };
+        let is_last = last_siblings(nodes);
+        let mut last_at_depth: Vec<bool> = Vec::new();
+        let mut drawn = Vec::with_capacity(nodes.len());
+        for (index, node) in nodes.iter().enumerate() {
+            last_at_depth.truncate(node.depth);
+            last_at_depth.push(is_last[index]);
+            let mut label = plain.branch(&last_at_depth, &layout);
+            for (mark, _) in plain.marks(index, node) {
+                label.push_str(mark);
+                label.push(' ');
+            }
+            label.push_str(&display_name(&node.span.name, "(no name)"));
+            let mut bar = String::new();
+            plain.push_bar(&mut bar, node, &layout, "");
+            let duration = node.span.duration_nano;
+            drawn.push(DrawnSpan {
+                label,
+                duration: duration.map_or_else(|| "?".to_string(), |n| plain.duration_text(n)),
+                bar,
+            });
+        }
+        drawn
     }
 
     fn summary(&self, tree: &TraceTree) -> String {
@@ -122,6 +177,7 @@ impl Waterfall {
     fn span_line(
         &self,
         node: &TraceNode,
+        marks: &[(&'static str, &'static str)],
         last_at_depth: &[bool],
         layout: &Layout,
         colors: &mut ServiceColors,
@@ -130,7 +186,7 @@ impl Waterfall {
         let branch = shorten(&self.branch(last_at_depth, layout), layout.label_width);
         let mut left = layout.label_width - branch.width();
         self.paint(&mut line, DIM, &branch);
-        for (mark, style) in self.marks(node) {
+        for (mark, style) in marks {
             if left >= 3 {
                 self.paint(&mut line, style, mark);
                 line.push(' ');
@@ -194,8 +250,11 @@ impl Waterfall {
         branch
     }
 
-    fn marks(&self, node: &TraceNode) -> Vec<(&'static str, &'static str)> {
+    fn marks(&self, index: usize, node: &TraceNode) -> Vec<(&'static str, &'static str)> {
         let mut marks = Vec::new();
+        if self.on_critical_path.get(index).copied().unwrap_or(false) {
+            marks.push((if self.ascii { "*" } else { "•" }, DIM));
+        }
         match node.placement {
             Placement::Orphan => marks.push(("?", DIM)),
             Placement::CycleBroken if self.ascii => marks.push(("@", DIM)),

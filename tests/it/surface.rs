@@ -11,7 +11,7 @@ use std::path::Path;
 
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::Documentation;
-use tracelake::engine::Session;
+use tracelake::engine::{Session, Source};
 use tracelake::functions;
 use tracelake::span::COLUMN_ALIASES;
 use tracelake::{Config, Lake};
@@ -74,6 +74,26 @@ async fn surface() -> String {
             aggregate.documentation(),
             &mut out,
         );
+    }
+    for (name, manual) in functions::table::manuals() {
+        function("table function", name, Some(&manual), &mut out);
+        let state = session.context().state();
+        let table = state.table_functions().get(name);
+        assert!(table.is_some(), "{name} is not registered");
+        let ids = ["'0000000000000001'"; 2];
+        let argument_count = manual.arguments.as_ref().map_or(0, Vec::len);
+        let optional = manual.syntax_example.matches('[').count();
+        // Arguments that are given by name may all be left out.
+        let call = match manual.syntax_example.contains("=>") {
+            true => String::new(),
+            false => ids[..argument_count - optional].join(", "),
+        };
+        let rows = session.query(&format!("SELECT * FROM {name}({call})"), &[]);
+        for field in rows.await.unwrap().schema().fields() {
+            let null = if field.is_nullable() { "" } else { " not null" };
+            writeln!(out, "    {} {}{null}", field.name(), field.data_type()).unwrap();
+        }
+        out.push('\n');
     }
     out
 }
@@ -177,5 +197,20 @@ async fn every_function_has_a_manual_whose_example_runs() {
     }
     for aggregate in functions::aggregate::all() {
         check_example(&session, aggregate.name(), aggregate.documentation()).await;
+    }
+}
+
+#[tokio::test]
+async fn every_table_function_has_a_manual_whose_example_runs() {
+    let lake = Lake::create("memory:///", Config::default()).await.unwrap();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/otlp/collector.jsonl");
+    let source = Source::path(data);
+    lake.ingest(vec![source], Default::default()).await.unwrap();
+    let session = lake.session().await.unwrap();
+    for (name, manual) in functions::table::manuals() {
+        check_example(&session, name, Some(&manual)).await;
+        let slt = format!("tests/slt/functions/{name}.slt");
+        let slt = Path::new(env!("CARGO_MANIFEST_DIR")).join(slt);
+        assert!(slt.is_file(), "{name} has a test of its rows");
     }
 }

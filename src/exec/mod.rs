@@ -1,0 +1,27 @@
+//! Physical operators over whole traces, and the relations they answer: `traces`, `span_tree`,
+//! `service_edges` and `critical_paths`. What a trace means is `trace`'s; where its spans lie is
+//! `table`'s; here they meet.
+
+mod numbering;
+mod needs;
+mod range_rows;
+mod linked_spans;
+mod range_load;
+mod column_buffer;
+mod relation;
+mod trace_exec;
+mod traces;
+mod peers;
+mod service_edges;
+mod critical_paths;
+mod tree_column;
+mod span_tree;
+
+pub use critical_paths::CriticalPathsRelation;
+pub use needs::Needs;
+pub use range_rows::{RangeRows, TraceRows};
+pub use relation::{RelationRows, TraceRelation, TraceRelationTable, relations};
+pub use service_edges::ServiceEdgesRelation;
+pub use span_tree::SpanTreeRelation;
+pub use trace_exec::TraceExec;
+pub use traces::TracesRelation;

@@ -1,0 +1,103 @@
+//! `trace_tree`: a trace, drawn: one line a span.
+//!
+//! Read [`TraceTreeFunc`].
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::logical_expr::{DocSection, Documentation};
+
+use super::arguments::{Arguments, Parameter};
+use super::span_columns::picked;
+use super::trace_function::TraceFunction;
+use super::trace_reader::TraceReader;
+use crate::error::Result;
+use crate::span::IdKind;
+use crate::trace::{Trace, Waterfall};
+
+/// The width a drawing is laid out for.
+const WIDTH: usize = 100;
+
+/// `trace_tree(trace_id)`.
+#[derive(Debug)]
+pub(super) struct TraceTreeFunc;
+
+fn schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        use DataType::{Boolean, Int64, Utf8View};
+        let required = |name: &str, data_type| Field::new(name, data_type, false);
+        Arc::new(Schema::new(vec![
+            required("tree", Utf8View),
+            required("waterfall", Utf8View),
+            Field::new("service_name", Utf8View, true),
+            required("duration", Utf8View),
+            required("has_error", Boolean),
+            required("on_critical_path", Boolean),
+            required("depth", Int64),
+            IdKind::Span.mark(required("span_id", Utf8View)),
+        ]))
+    });
+    Arc::clone(&SCHEMA)
+}
+
+fn drawing(trace: &Trace) -> Result<RecordBatch> {
+    let (forest, columns) = (trace.forest(), trace.columns());
+    let on_path = trace.on_critical_path();
+    let waterfall = Waterfall::new(WIDTH).with_critical_path(on_path.clone());
+    let drawn = waterfall.spans(&trace.tree()?);
+    let texts = |texts: Vec<&str>| -> ArrayRef { Arc::new(StringViewArray::from(texts)) };
+    let rows = forest.rows();
+    let has_error = rows.iter().map(|row| columns.has_error(*row as usize));
+    let depths = forest.depths().iter().map(|depth| i64::from(*depth));
+    let columns: Vec<ArrayRef> = vec![
+        texts(drawn.iter().map(|span| span.label.as_str()).collect()),
+        texts(drawn.iter().map(|span| span.bar.as_str()).collect()),
+        picked(trace, "service_name", rows)?,
+        texts(drawn.iter().map(|span| span.duration.as_str()).collect()),
+        Arc::new(BooleanArray::from(has_error.collect::<Vec<_>>())),
+        Arc::new(BooleanArray::from(on_path)),
+        Arc::new(Int64Array::from_iter_values(depths)),
+        picked(trace, "span_id", rows)?,
+    ];
+    Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+#[async_trait]
+impl TraceFunction for TraceTreeFunc {
+    fn name(&self) -> &'static str {
+        "trace_tree"
+    }
+
+    fn documentation(&self) -> Documentation {
+        Documentation::builder(
+            DocSection::default(),
+            "A trace as a drawing, one line a span in tree order: the tree, a bar for when it ran, \
+             its service and duration. Marks before a name: `✗` an error, `?` a parent that is not \
+             in the trace, `↺` a broken cycle, `•` on the critical path.",
+            "trace_tree(trace_id)",
+        )
+        .with_sql_example(
+            "select tree, service_name, duration, waterfall\n\
+             from trace_tree('5b1e7f00c0ffee00a11ce00000000001');",
+        )
+        .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
+        .build()
+    }
+
+    fn parameters(&self) -> &'static [Parameter] {
+        &[Parameter::Trace]
+    }
+
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    async fn rows(&self, reader: &dyn TraceReader, arguments: &Arguments) -> Result<RecordBatch> {
+        match reader.traces(&arguments.trace_ids).await?.first() {
+            Some(Some(trace)) => drawing(trace),
+            _ => Ok(RecordBatch::new_empty(schema())),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The rows of some traces, read without planning a query.
+//!
+//! Read [`TraceRows`]. It skips what the scan of `spans` skips and gives the rows that it gives;
+//! which files are read at once, and for how long, is the caller's business.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray, FixedSizeBinaryArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
+use datafusion::physical_plan::PhysicalExpr;
+use datafusion_datasource_parquet::apply_file_schema_type_coercions;
+use datafusion_datasource_parquet::metadata::DFParquetMetadata;
+use datafusion_physical_expr_adapter::PhysicalExprAdapterFactory;
+use futures::TryStreamExt;
+use object_store::ObjectMeta;
+use parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, RowFilter,
+};
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::file::metadata::ParquetMetaData;
+
+use super::adapter::SpanAdapterFactory;
+use super::row_ranges::row_ranges;
+use crate::error::{Error, Result};
+use crate::span::{TraceId, column, logical_schema};
+use crate::storage::{FileReader, Hour, LakeFile, Log, Snapshot, TraceFilters};
+
+/// Reads the rows of some traces, file by file.
+#[derive(Debug)]
+pub struct TraceRows {
+    log: Arc<Log>,
+    filters: Arc<TraceFilters>,
+    metadata: Arc<FileMetadataCache>,
+    pruning: bool,
+}
+
+/// A file and those of the traces asked for that it may hold, in order.
+#[derive(Debug, Clone)]
+pub struct TraceFile {
+    /// The file.
+    pub file: Arc<LakeFile>,
+    /// The traces, sorted.
+    pub trace_ids: Vec<TraceId>,
+}
+
+impl TraceRows {
+    /// Reads the files of the lake behind `log`. Without `pruning` whole files are read; no
+    /// answer changes.
+    pub fn new(
+        log: Arc<Log>,
+        filters: Arc<TraceFilters>,
+        metadata: Arc<FileMetadataCache>,
+        pruning: bool,
+    ) -> Self {
+        Self {
+            log,
+            filters,
+            metadata,
+            pruning,
+        }
+    }
+
+    /// The files that hours and buckets cannot rule out, in order of hour, bucket and path.
+    /// `ids` are sorted.
+    pub fn candidates(
+        &self,
+        snapshot: &Snapshot,
+        ids: &[TraceId],
+        hours: &RangeInclusive<Hour>,
+    ) -> Vec<TraceFile> {
+        if hours.is_empty() {
+            return Vec::new();
+        }
+        let files = snapshot.files_by_hour().range(hours.clone());
+        let files = files.flat_map(|(_, files)| files);
+        let may_hold = |file: &Arc<LakeFile>| {
+            let in_bucket = |id: &&TraceId| !self.pruning || file.bucket.may_contain(id);
+            TraceFile {
+                file: Arc::clone(file),
+                trace_ids: ids.iter().filter(in_bucket).copied().collect(),
+            }
+        };
+        let files = files.map(may_hold);
+        files.filter(|file| !file.trace_ids.is_empty()).collect()
+    }
+
+    /// The same file with the traces that its filter cannot rule out.
+    pub async fn narrow(&self, file: TraceFile) -> Result<TraceFile> {
+        if !self.pruning {
+            return Ok(file);
+        }
+        let TraceFile { file, trace_ids } = file;
+        let trace_ids = self
+            .filters
+            .matching(self.log.store(), &file, &trace_ids)
+            .await?;
+        Ok(TraceFile { file, trace_ids })
+    }
+
+    /// The rows of the file that belong to its traces, with the columns of `spans`, in runs of
+    /// one trace. A trace may come in several runs, one after another.
+    pub async fn read(&self, file: &TraceFile) -> Result<Vec<(TraceId, RecordBatch)>> {
+        let runs = self.read_runs(file).await;
+        runs.map_err(|error| {
+            let path = &file.file.path;
+            error.with_context(format!("cannot read a file of the lake; path=`{path}`"))
+        })
+    }
+
+    async fn read_runs(&self, file: &TraceFile) -> Result<Vec<(TraceId, RecordBatch)>> {
+        let metadata = self.metadata_of(&file.file).await?;
+        let projection = Projection::try_new(Arc::clone(&metadata))?;
+        let reader = FileReader::new(self.log.store(), &file.file);
+        let mut builder =
+            ParquetRecordBatchStreamBuilder::new_with_metadata(reader, projection.reader.clone())
+                .with_projection(projection.mask.clone())
+                .with_row_filter(row_filter(&projection, &file.trace_ids));
+        if self.pruning
+            && let Some(ranges) = row_ranges(&metadata, &file.trace_ids)
+        {
+            builder = builder.with_row_groups(ranges.row_group_indexes());
+            if let Some(selection) = ranges.into_overall_row_selection(metadata.row_groups())? {
+                builder = builder.with_row_selection(selection);
+            }
+        }
+        let mut stored = builder.build()?;
+        let mut runs = Vec::new();
+        while let Some(batch) = stored.try_next().await? {
+            projection.push_runs(&batch, &mut runs)?;
+        }
+        Ok(runs)
+    }
+
+    async fn metadata_of(&self, file: &LakeFile) -> Result<Arc<ParquetMetaData>> {
+        let meta = ObjectMeta {
+            location: file.location(),
+            // Files are never changed in place, so a cache may trust path and size alone.
+            last_modified: chrono::DateTime::from_timestamp_millis(file.modified_ms)
+                .unwrap_or_default(),
+            size: file.size,
+            e_tag: None,
+            version: None,
+        };
+        let objects = self.log.store().objects();
+        let metadata = DFParquetMetadata::new(objects.as_ref(), &meta)
+            .with_file_metadata_cache(Some(Arc::clone(&self.metadata)))
+            .fetch_metadata()
+            .await?;
+        Ok(metadata)
+    }
+}
+
+/// How the stored columns of one file become those of `spans`.
+struct Projection {
+    reader: ArrowReaderMetadata,
+    mask: ProjectionMask,
+    /// The stored columns that are read.
+    stored: SchemaRef,
+    /// Each logical column over `stored`.
+    columns: Vec<Arc<dyn PhysicalExpr>>,
+    trace_id: usize,
+}
+
+impl Projection {
+    fn try_new(metadata: Arc<ParquetMetaData>) -> Result<Self> {
+        let logical = logical_schema();
+        let options = ArrowReaderOptions::new();
+        let mut reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options.clone())?;
+        if let Some(coerced) = apply_file_schema_type_coercions(&logical, reader.schema()) {
+            let options = options.with_schema(Arc::new(coerced));
+            reader = ArrowReaderMetadata::try_new(metadata, options)?;
+        }
+        let stored = Arc::clone(reader.schema());
+        let adapter = SpanAdapterFactory.create(Arc::clone(&logical), Arc::clone(&stored))?;
+        let mut columns = Vec::with_capacity(logical.fields().len());
+        let mut roots = vec![stored.index_of(column::TRACE_ID)?];
+        for (index, field) in logical.fields().iter().enumerate() {
+            let logical = datafusion::physical_expr::expressions::Column::new(field.name(), index);
+            let expr = adapter.rewrite(Arc::new(logical))?;
+            roots.extend(collect_columns(&expr).iter().map(|column| column.index()));
+            columns.push(expr);
+        }
+        roots.sort_unstable();
+        roots.dedup();
+        let stored = Arc::new(stored.project(&roots)?);
+        let columns = columns
+            .into_iter()
+            .map(|column| reassign_expr_columns(column, &stored))
+            .collect::<datafusion::common::Result<Vec<_>>>()?;
+        Ok(Self {
+            mask: ProjectionMask::roots(reader.parquet_schema(), roots),
+            trace_id: stored.index_of(column::TRACE_ID)?,
+            reader,
+            stored,
+            columns,
+        })
+    }
+
+    /// Adds the runs of one trace of a batch of stored columns.
+    fn push_runs(
+        &self,
+        stored: &RecordBatch,
+        runs: &mut Vec<(TraceId, RecordBatch)>,
+    ) -> Result<()> {
+        let stored = stored.clone().with_schema(Arc::clone(&self.stored))?;
+        let columns = self.columns.iter().map(|column| {
+            let value = column.evaluate(&stored)?;
+            value.into_array(stored.num_rows())
+        });
+        let columns = columns.collect::<datafusion::common::Result<Vec<_>>>()?;
+        let logical = RecordBatch::try_new(logical_schema(), columns)?;
+        let ids = stored.column(self.trace_id).as_fixed_size_binary();
+        let mut start = 0;
+        while start < ids.len() {
+            let id = ids.value(start);
+            let end = (start + 1..ids.len())
+                .find(|row| ids.value(*row) != id)
+                .unwrap_or(ids.len());
+            let bytes = id.try_into().ok().and_then(TraceId::from_bytes);
+            let id = bytes.ok_or_else(|| Error::corrupt("a span has an invalid trace id"))?;
+            runs.push((id, logical.slice(start, end - start)));
+            start = end;
+        }
+        Ok(())
+    }
+}
+
+/// Lets rows of the traces pass, so that nothing else of other rows is decoded.
+fn row_filter(projection: &Projection, trace_ids: &[TraceId]) -> RowFilter {
+    let schema = projection.reader.parquet_schema();
+    let leaf = (0..schema.num_columns())
+        .filter(|index| schema.column(*index).path().string() == column::TRACE_ID);
+    let mask = ProjectionMask::leaves(schema, leaf);
+    let trace_ids: Vec<[u8; 16]> = trace_ids.iter().map(|id| *id.as_bytes()).collect();
+    let predicate = ArrowPredicateFn::new(mask, move |batch| {
+        let Some(ids) = batch.column(0).as_fixed_size_binary_opt() else {
+            let message = "trace ids are not stored as bytes".to_string();
+            return Err(ArrowError::SchemaError(message));
+        };
+        Ok(rows_of(ids, &trace_ids))
+    });
+    RowFilter::new(vec![Box::new(predicate)])
+}
+
+fn rows_of(ids: &FixedSizeBinaryArray, trace_ids: &[[u8; 16]]) -> BooleanArray {
+    let is_asked_for = |id: &[u8]| {
+        trace_ids
+            .binary_search_by(|asked| asked[..].cmp(id))
+            .is_ok()
+    };
+    BooleanArray::from_unary(ids, is_asked_for)
+}
