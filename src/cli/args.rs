@@ -72,17 +72,12 @@ pub(crate) struct GlobalArgs {
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 
-    /// What to log to standard error: off, error, warn, info, debug, trace
+    /// What to log to standard error: off, error, warn, info, debug, trace [default: warn; for
+    /// serve warn,tracelake=info]
     ///
     /// Also takes directives for single modules, such as warn,tracelake=debug.
-    #[arg(
-        long,
-        global = true,
-        env = "TRACELAKE_LOG",
-        value_name = "LEVEL",
-        default_value = "warn"
-    )]
-    pub(crate) log: String,
+    #[arg(long, global = true, env = "TRACELAKE_LOG", value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
 }
 
 impl GlobalArgs {

@@ -38,7 +38,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args, terminal: Terminal) -> Result<Exit> {
-    start_log(&args.global.log, terminal)?;
+    let log = match (&args.global.log, &args.command) {
+        (Some(log), _) => log,
+        // Whoever runs a server wants to see that it runs.
+        (None, Command::Serve(_)) => "warn,tracelake=info",
+        (None, _) => "warn",
+    };
+    start_log(log, terminal)?;
     let context = Context::try_new(&args.global, terminal)?;
     let result = match args.command {
         Command::Demo(args) => demo::run(&context, &args),

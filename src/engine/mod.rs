@@ -6,6 +6,7 @@ mod statement_memory;
 mod nested_json;
 mod aliases;
 mod views;
+mod description;
 mod explain;
 mod ingest;
 mod received;
@@ -25,6 +26,7 @@ mod traces;
 mod trace_queries;
 
 pub use commit_queue::{CommitQueue, CommitStats};
+pub use description::Description;
 pub use explain::ExplainReport;
 pub use info::LakeInfo;
 pub use ingest::{IngestProgress, IngestReport, Source, SourceKind};

@@ -75,7 +75,7 @@ pub struct Session {
 /// One parsed statement of a script.
 #[derive(Debug, Clone)]
 pub struct Statement {
-    parsed: ParsedStatement,
+    pub(super) parsed: ParsedStatement,
 }
 
 impl Statement {
@@ -211,7 +211,7 @@ impl Session {
         self.logical_plan_with(statement, &[]).await
     }
 
-    async fn logical_plan_with(
+    pub(super) async fn logical_plan_with(
         &self,
         statement: Statement,
         parameters: &[(String, ScalarValue)],

@@ -125,28 +125,17 @@ impl FlightSql {
         let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
             return Err(Status::invalid_argument("send exactly one statement"));
         };
-        let plan = self
-            .session
-            .logical_plan(statement)
-            .await
-            .map_err(failure)?;
-        let types = plan
-            .get_parameter_types()
-            .map_err(|error| failure(error.into()))?;
-        let mut types: Vec<_> = types.into_iter().collect();
-        types.sort_by_key(|(name, _)| {
-            let number = name.trim_start_matches('$').parse().unwrap_or(u32::MAX);
-            (number, name.clone())
-        });
-        let parameters: Vec<Field> = types
-            .into_iter()
-            .map(|(name, data_type)| {
+        let described = self.session.describe(&statement, &[]).await;
+        let described = described.map_err(failure)?;
+        let numbered = described.parameters.into_iter().enumerate();
+        let parameters: Vec<Field> = numbered
+            .map(|(index, data_type)| {
                 let data_type = data_type.unwrap_or(DataType::Utf8);
-                Field::new(name, data_type, true)
+                Field::new(format!("${}", index + 1), data_type, true)
             })
             .collect();
         let parameters = PlainTexts::new(&Schema::new(parameters)).schema();
-        let schema = PlainTexts::new(plan.schema().as_arrow()).schema();
+        let schema = PlainTexts::new(described.plan.schema().as_arrow()).schema();
         Ok((schema, parameters.as_ref().clone()))
     }
 

@@ -40,7 +40,7 @@ use super::postgres_auth::{Startup, Users};
 use super::postgres_statement::{Planner, Prepared};
 use super::query_gate::{LimitedRows, QueryGate};
 use super::status::sql_state;
-use crate::engine::NestedAsJson;
+use crate::engine::{NestedAsJson, QueryStream, Session};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rows kept of each result but the last of a text with several statements.
@@ -180,7 +180,7 @@ impl SimpleQueryHandler for Connected {
         let count = statements.len();
         let mut responses = Vec::with_capacity(count);
         for (index, statement) in statements.into_iter().enumerate() {
-            let prepared = self.prepare(client, statement).await?;
+            let prepared = self.prepare(client, statement, &[]).await?;
             let response = match &prepared {
                 Prepared::Setting(syntax) => self.setting(client, syntax).await?,
                 Prepared::Query { .. } => {
@@ -214,7 +214,7 @@ impl QueryParser for Connected {
         &self,
         client: &C,
         sql: &str,
-        _types: &[Option<Type>],
+        types: &[Option<Type>],
     ) -> PgWireResult<Option<Prepared>>
     where
         C: ClientInfo + Unpin + Send + Sync,
@@ -226,7 +226,7 @@ impl QueryParser for Connected {
             )));
         }
         match statements.pop() {
-            Some(statement) => Ok(Some(self.prepare(client, statement).await?)),
+            Some(statement) => Ok(Some(self.prepare(client, statement, types).await?)),
             None => Ok(None),
         }
     }
@@ -294,11 +294,12 @@ impl Connected {
         &self,
         client: &C,
         statement: super::postgres_statement::Candidates,
+        types: &[Option<Type>],
     ) -> PgWireResult<Prepared>
     where
         C: ClientInfo + Send + Sync,
     {
-        let planned = self.shared.planner.prepare(statement);
+        let planned = self.shared.planner.prepare(statement, types);
         let limit = statement_timeout(client).unwrap_or(Duration::MAX);
         match tokio::time::timeout(limit, planned).await {
             Ok(prepared) => prepared.map_err(failure),
@@ -317,14 +318,6 @@ impl Connected {
     where
         C: ClientInfo + Send + Sync,
     {
-        let Prepared::Query { plan, .. } = prepared else {
-            return Err(failure(Error::internal("a setting has no rows")));
-        };
-        let plan = plan
-            .as_ref()
-            .clone()
-            .replace_params_with_values(&values)
-            .map_err(|error| failure(error.into()))?;
         let key = client.pid_and_secret_key();
         let token = CancellationToken::new();
         self.shared
@@ -335,7 +328,7 @@ impl Connected {
             shared: Arc::clone(&self.shared),
             key,
         };
-        let running = self.shared.planner.session().run_plan(plan);
+        let running = run(self.shared.planner.session(), prepared, values);
         let started = self
             .shared
             .gate
@@ -387,6 +380,22 @@ impl Connected {
             _ => Ok(Response::Execution(Tag::new("CLOSE CURSOR"))),
         }
     }
+}
+
+/// Runs a query with these values for its placeholders.
+async fn run(session: &Session, prepared: &Prepared, values: ParamValues) -> Result<QueryStream> {
+    let Prepared::Query { plan, anew, .. } = prepared else {
+        return Err(Error::internal("a setting has no rows"));
+    };
+    if let (Some(statement), ParamValues::List(values)) = (anew, &values) {
+        let numbered = values.iter().enumerate();
+        let parameters: Vec<_> = numbered
+            .map(|(index, value)| ((index + 1).to_string(), value.value().clone()))
+            .collect();
+        return session.run(statement.clone(), &parameters).await;
+    }
+    let plan = plan.as_ref().clone().replace_params_with_values(&values)?;
+    session.run_plan(plan).await
 }
 
 /// The columns of the answer to a setting: one for `SHOW`, else none.

@@ -32,6 +32,8 @@ pub(super) enum Prepared {
     /// A query, its placeholders not yet filled.
     Query {
         plan: Box<LogicalPlan>,
+        /// The statement, where it must be planned anew each time it is run.
+        anew: Option<Statement>,
         /// The types of `$1`, `$2`, … as far as the plan tells them.
         parameters: Vec<Option<DataType>>,
     },
@@ -82,27 +84,45 @@ impl Planner {
             .collect())
     }
 
-    /// Plans a statement.
-    pub(super) async fn prepare(&self, candidates: Candidates) -> Result<Prepared> {
+    /// Plans a statement; `types` tells what the client said of its parameters.
+    pub(super) async fn prepare(
+        &self,
+        candidates: Candidates,
+        types: &[Option<Type>],
+    ) -> Result<Prepared> {
         if let Some(syntax) = candidates.first.syntax()
             && is_setting(syntax)
         {
             return Ok(Prepared::Setting(Box::new(syntax.clone())));
         }
-        let plan = match (self.plan(candidates.first).await, candidates.second) {
-            (Ok(plan), _) => plan,
+        let types: Vec<Option<DataType>> = types
+            .iter()
+            .map(|one| one.as_ref().and_then(data_type))
+            .collect();
+        let first = self.session.describe(&candidates.first, &types).await;
+        let (description, statement) = match (first, candidates.second) {
+            (Ok(description), _) => (description, candidates.first),
             (Err(error), None) => return Err(error),
-            (Err(error), Some(second)) => self.plan(second).await.map_err(|_| error)?,
+            (Err(error), Some(second)) => {
+                let description = self.session.describe(&second, &types).await;
+                (description.map_err(|_| error)?, second)
+            }
         };
-        let parameters = parameter_types(&plan)?;
         Ok(Prepared::Query {
-            plan: Box::new(plan),
-            parameters,
+            plan: Box::new(description.plan),
+            anew: (!description.stays).then_some(statement),
+            parameters: description.parameters,
         })
     }
+}
 
-    async fn plan(&self, statement: Statement) -> Result<LogicalPlan> {
-        self.session.logical_plan(statement).await
+/// The type of an argument, as far as it helps to plan a table function.
+fn data_type(wire: &Type) -> Option<DataType> {
+    match *wire {
+        Type::INT2 | Type::INT4 | Type::INT8 => Some(DataType::Int64),
+        Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC => Some(DataType::Float64),
+        Type::BOOL => Some(DataType::Boolean),
+        _ => None,
     }
 }
 
@@ -164,24 +184,4 @@ fn is_setting(syntax: &Syntax) -> bool {
             | Syntax::Deallocate { .. }
             | Syntax::Close { .. }
     )
-}
-
-/// The types of `$1`, `$2`, … in order.
-fn parameter_types(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>> {
-    let found = plan.get_parameter_types()?;
-    let mut types = Vec::new();
-    for (name, data_type) in found {
-        let number: usize = name
-            .strip_prefix('$')
-            .and_then(|number| number.parse().ok())
-            .filter(|number| (1..=usize::from(u16::MAX)).contains(number))
-            .ok_or_else(|| {
-                Error::invalid_input(format!("placeholders are $1, $2, …; placeholder=`{name}`"))
-            })?;
-        if types.len() < number {
-            types.resize(number, None);
-        }
-        types[number - 1] = data_type;
-    }
-    Ok(types)
 }

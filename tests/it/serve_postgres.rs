@@ -121,6 +121,17 @@ async fn simple_and_prepared_queries_have_types_that_clients_know() {
     assert_eq!(rows[0].get::<_, Vec<f64>>(0), [1.5, 2.5]);
     assert_eq!(rows[0].get::<_, &str>(1), "x");
 
+    let sql = "SELECT name FROM trace($1) WHERE duration_nano > $2 ORDER BY start_time";
+    let tree = client.prepare(sql).await.unwrap();
+    assert_eq!(tree.params(), [Type::TEXT, Type::INT8]);
+    for (trace, first) in [(1, "span 0"), (2, "span 10")] {
+        let rows = client
+            .query(&tree, &[&format!("{trace:032x}"), &1i64])
+            .await
+            .unwrap();
+        assert_eq!((rows.len(), rows[0].get::<_, &str>(0)), (10, first));
+    }
+
     // What is acknowledged is there for a connection that was made before.
     server
         .grpc()
