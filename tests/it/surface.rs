@@ -88,8 +88,9 @@ async fn surface() -> String {
             true => String::new(),
             false => ids[..argument_count - optional].join(", "),
         };
-        let rows = session.query(&format!("SELECT * FROM {name}({call})"), &[]);
-        for field in rows.await.unwrap().schema().fields() {
+        let sql = format!("SELECT * FROM {name}({call})");
+        let rows = session.query(&sql, &[]).await.unwrap();
+        for field in rows.schema().fields() {
             let null = if field.is_nullable() { "" } else { " not null" };
             writeln!(out, "    {} {}{null}", field.name(), field.data_type()).unwrap();
         }
