@@ -16,19 +16,21 @@ use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
+use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures::{Stream, TryStreamExt};
 
 use super::aliases::resolve_aliases;
 use super::lake_searcher::LakeSearcher;
+use super::statement_memory::limited_runtime;
 use super::{Lake, views};
 use crate::error::{Error, Result};
 use crate::exec::{
@@ -38,14 +40,14 @@ use crate::functions::scalar::AttributeFunc;
 use crate::functions::table::{NamedArguments, TraceReader, substitute_parameters};
 use crate::functions::time_range::TraceRelations;
 use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
-use crate::span::AttributeOutput;
+use crate::span::{AttributeOutput, TraceId};
 use crate::table::{
-    Catalog, CatalogTable, IdLiterals, LakeFilesTable, NewestFirst, SpansTable, StoredComparisons,
-    TraceScope,
+    Catalog, CatalogTable, IdLiterals, LakeFilesTable, LakeMaintenanceTable, NewestFirst,
+    SpansTable, StoredComparisons, TraceScope,
 };
 
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 13] = [
+const RELATIONS: [&str; 14] = [
     "spans",
     "span_events",
     "span_links",
@@ -58,20 +60,50 @@ const RELATIONS: [&str; 13] = [
     "attribute_keys",
     "attribute_values",
     "lake_files",
+    "lake_maintenance",
     "table_functions",
 ];
+
+/// What a session may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Whether statements may only ask: none makes tables, reads files of this machine or
+    /// changes settings. For people who are not at this machine.
+    pub only_queries: bool,
+    /// Memory that one statement may use, in bytes; as much as all where not said.
+    pub statement_memory_bytes: Option<usize>,
+}
 
 /// SQL over one lake.
 #[derive(Clone)]
 pub struct Session {
     lake: Lake,
     context: SessionContext,
+    options: SessionOptions,
 }
 
 /// One parsed statement of a script.
 #[derive(Debug, Clone)]
 pub struct Statement {
-    parsed: ParsedStatement,
+    pub(super) parsed: ParsedStatement,
+}
+
+impl Statement {
+    /// What was parsed, where that is plain SQL.
+    pub fn syntax(&self) -> Option<&ast::Statement> {
+        match &self.parsed {
+            ParsedStatement::Statement(statement) => Some(statement),
+            _ => None,
+        }
+    }
+}
+
+impl From<ast::Statement> for Statement {
+    fn from(statement: ast::Statement) -> Self {
+        Self {
+            parsed: ParsedStatement::Statement(Box::new(statement)),
+        }
+    }
 }
 
 impl std::fmt::Display for Statement {
@@ -81,7 +113,7 @@ impl std::fmt::Display for Statement {
 }
 
 impl Session {
-    pub(super) async fn try_new(lake: &Lake) -> Result<Self> {
+    pub(super) async fn try_new(lake: &Lake, options: SessionOptions) -> Result<Self> {
         let context = SessionContext::new_with_state(
             SessionStateBuilder::new()
                 .with_config(session_config(lake))
@@ -121,10 +153,13 @@ impl Session {
         context.register_table("table_functions", Arc::new(table_functions()?))?;
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;
+        let maintenance = LakeMaintenanceTable::new(Arc::clone(lake.maintenance_log()));
+        context.register_table("lake_maintenance", Arc::new(maintenance))?;
         views::register(&context).await?;
         Ok(Self {
             lake: lake.clone(),
             context,
+            options,
         })
     }
 
@@ -155,6 +190,13 @@ impl Session {
         }
     }
 
+    /// The spans of one trace, with all columns, in the order they began.
+    pub async fn trace_rows(&self, trace_id: TraceId) -> Result<QueryStream> {
+        let sql = "SELECT * FROM spans WHERE trace_id = $1 ORDER BY start_time, span_id";
+        let parameter = ScalarValue::from(trace_id.to_string());
+        self.query(sql, &[("1".to_string(), parameter)]).await
+    }
+
     /// Runs one parsed statement.
     pub async fn run(
         &self,
@@ -162,11 +204,57 @@ impl Session {
         parameters: &[(String, ScalarValue)],
     ) -> Result<QueryStream> {
         let plan = self.plan(statement, parameters).await?;
-        let stream = datafusion::physical_plan::execute_stream(plan, self.context.task_ctx())?;
+        self.execute(plan)
+    }
+
+    /// Runs a logical plan of [`Session::logical_plan`], its placeholders filled.
+    pub async fn run_plan(&self, plan: LogicalPlan) -> Result<QueryStream> {
+        self.refuse_writes(&plan)?;
+        self.lake.refresh().await?;
+        let frame = self.context.execute_logical_plan(plan).await?;
+        self.execute(frame.create_physical_plan().await?)
+    }
+
+    /// The logical plan of a statement as written, with its placeholders.
+    pub async fn logical_plan(&self, statement: Statement) -> Result<LogicalPlan> {
+        self.logical_plan_with(statement, &[]).await
+    }
+
+    pub(super) async fn logical_plan_with(
+        &self,
+        statement: Statement,
+        parameters: &[(String, ScalarValue)],
+    ) -> Result<LogicalPlan> {
+        self.lake.refresh().await?;
+        let mut parsed = statement.parsed;
+        resolve_aliases(&mut parsed);
+        substitute_parameters(&mut parsed, parameters);
+        let plan = self.context.state().statement_to_plan(parsed).await?;
+        self.refuse_writes(&plan)?;
+        Ok(plan)
+    }
+
+    fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<QueryStream> {
+        let mut task = TaskContext::from(&self.context);
+        if let Some(limit) = self.options.statement_memory_bytes {
+            task = task.with_runtime(limited_runtime(self.lake.runtime(), limit));
+        }
+        let stream = datafusion::physical_plan::execute_stream(plan, Arc::new(task))?;
         Ok(QueryStream {
             schema: stream.schema(),
             stream,
         })
+    }
+
+    fn refuse_writes(&self, plan: &LogicalPlan) -> Result<()> {
+        if self.options.only_queries {
+            let options = SQLOptions::new()
+                .with_allow_dml(false)
+                .with_allow_ddl(false)
+                .with_allow_statements(false);
+            return Ok(options.verify_plan(plan)?);
+        }
+        refuse_writes(plan)
     }
 
     /// The physical plan of a statement.
@@ -175,12 +263,7 @@ impl Session {
         statement: Statement,
         parameters: &[(String, ScalarValue)],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.lake.refresh().await?;
-        let mut parsed = statement.parsed;
-        resolve_aliases(&mut parsed);
-        substitute_parameters(&mut parsed, parameters);
-        let plan = self.context.state().statement_to_plan(parsed).await?;
-        refuse_writes(&plan)?;
+        let plan = self.logical_plan_with(statement, parameters).await?;
         let plan = if parameters.is_empty() {
             plan
         } else {

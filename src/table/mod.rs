@@ -22,10 +22,12 @@ mod lake_files;
 mod catalog;
 mod catalog_predicate;
 mod catalog_entries;
+mod lake_maintenance;
 
 pub use catalog::{Catalog, CatalogTable};
 pub use id_literals::IdLiterals;
 pub use lake_files::LakeFilesTable;
+pub use lake_maintenance::LakeMaintenanceTable;
 pub use newest::NewestFirst;
 pub use provider::SpansTable;
 pub use stored_comparisons::StoredComparisons;
