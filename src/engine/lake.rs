@@ -14,11 +14,12 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use tokio::task::JoinSet;
 
 use super::lake_searcher::LakeSearcher;
+use super::session::SessionOptions;
 use super::trace_lookup::TraceLookup;
 use super::{Session, session};
 use crate::config::Config;
 use crate::error::Result;
-use crate::storage::{Indexes, Log, Operation, Store, TraceFilters, write_batch};
+use crate::storage::{Indexes, Log, MaintenanceLog, Operation, Store, TraceFilters, write_batch};
 use crate::table::TraceRows;
 
 /// How long a known snapshot is used before the log is asked for a newer one.
@@ -56,6 +57,7 @@ struct Inner {
     searcher: OnceLock<Arc<LakeSearcher>>,
     runtime: Arc<RuntimeEnv>,
     store_url: ObjectStoreUrl,
+    maintenance_log: Arc<MaintenanceLog>,
     config: Config,
 }
 
@@ -123,6 +125,7 @@ impl Lake {
                 refreshed: Mutex::new(Instant::now()),
                 runtime,
                 store_url,
+                maintenance_log: Arc::default(),
                 config,
             }),
         })
@@ -140,7 +143,12 @@ impl Lake {
 
     /// A door for SQL. Sessions share caches and the memory limit, not settings or views.
     pub async fn session(&self) -> Result<Session> {
-        Session::try_new(self).await
+        self.session_with(SessionOptions::default()).await
+    }
+
+    /// A door for SQL that is narrower than the whole.
+    pub async fn session_with(&self, options: SessionOptions) -> Result<Session> {
+        Session::try_new(self, options).await
     }
 
     /// Sorts, writes and commits one batch of decoded spans, as
@@ -180,6 +188,10 @@ impl Lake {
 
     pub(super) fn log(&self) -> &Arc<Log> {
         &self.inner.log
+    }
+
+    pub(super) fn maintenance_log(&self) -> &Arc<MaintenanceLog> {
+        &self.inner.maintenance_log
     }
 
     pub(super) fn filters(&self) -> &Arc<TraceFilters> {
