@@ -18,7 +18,7 @@ use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::{SessionStateBuilder, TaskContext};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
@@ -114,35 +114,18 @@ impl std::fmt::Display for Statement {
 
 impl Session {
     pub(super) async fn try_new(lake: &Lake, options: SessionOptions) -> Result<Self> {
-        let context = SessionContext::new_with_state(
-            SessionStateBuilder::new()
-                .with_config(session_config(lake))
-                .with_runtime_env(Arc::clone(lake.runtime()))
-                .with_default_features()
-                .with_expr_planners(expr_planners())
-                .with_relation_planners(vec![Arc::new(named_arguments())])
-                .with_analyzer_rules(analyzer_rules())
-                .with_optimizer_rules(optimizer_rules())
-                .with_physical_optimizer_rule(Arc::new(StoredComparisons))
-                .build(),
-        );
+        let context = SessionContext::new_with_state(state(lake));
         for function in functions::scalar::all() {
             context.register_udf(function.as_ref().clone());
         }
         for function in functions::aggregate::all() {
             context.register_udaf(function.as_ref().clone());
         }
-        let spans = Arc::new(SpansTable::new(
-            Arc::clone(lake.log()),
-            Arc::clone(lake.filters()),
-            lake.indexes().cloned(),
-            lake.store_url().clone(),
-            lake.config().query.pruning,
-        ));
+        let spans = spans_table(lake);
         register_trace_relations(&context, lake, &spans)?;
         let reader: Arc<dyn TraceReader> = Arc::clone(lake.traces()) as _;
-        let searcher = LakeSearcher::new(&context, Arc::clone(&spans), lake);
-        for function in functions::table::all(&reader, Arc::new(searcher)) {
+        let searcher = Arc::clone(lake.searcher());
+        for function in functions::table::all(&reader, searcher) {
             context.register_udtf(function.name, function.implementation);
         }
         for catalog in Catalog::ALL {
@@ -277,11 +260,6 @@ impl Session {
     pub fn context(&self) -> &SessionContext {
         &self.context
     }
-
-    /// The lake behind it.
-    pub(super) fn lake(&self) -> &Lake {
-        &self.lake
-    }
 }
 
 /// The relations over whole traces, and the functions made of them.
@@ -365,6 +343,40 @@ fn table_functions() -> Result<MemTable> {
     ];
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
     Ok(MemTable::try_new(schema, vec![vec![batch]])?)
+}
+
+/// How statements are planned and run.
+fn state(lake: &Lake) -> SessionState {
+    SessionStateBuilder::new()
+        .with_config(session_config(lake))
+        .with_runtime_env(Arc::clone(lake.runtime()))
+        .with_default_features()
+        .with_expr_planners(expr_planners())
+        .with_relation_planners(vec![Arc::new(named_arguments())])
+        .with_analyzer_rules(analyzer_rules())
+        .with_optimizer_rules(optimizer_rules())
+        .with_physical_optimizer_rule(Arc::new(StoredComparisons))
+        .build()
+}
+
+fn spans_table(lake: &Lake) -> Arc<SpansTable> {
+    Arc::new(SpansTable::new(
+        Arc::clone(lake.log()),
+        Arc::clone(lake.filters()),
+        lake.indexes().cloned(),
+        lake.store_url().clone(),
+        lake.config().query.pruning,
+    ))
+}
+
+/// What searches the lake for all its sessions. It plans as they do, with nothing registered.
+pub(super) fn searcher(lake: &Lake) -> LakeSearcher {
+    LakeSearcher {
+        state: state(lake),
+        spans: spans_table(lake),
+        log: Arc::clone(lake.log()),
+        window_spans: lake.config().query.search_window_spans,
+    }
 }
 
 fn session_config(lake: &Lake) -> SessionConfig {

@@ -9,6 +9,8 @@ mod trace_rows;
 mod trace_ranges;
 mod trace_scan;
 mod index_predicate;
+mod element_test;
+mod coalesced;
 mod index_matches;
 mod newest;
 mod adapter;

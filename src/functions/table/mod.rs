@@ -9,6 +9,7 @@ mod trace_function;
 mod span_columns;
 mod tree_columns;
 mod named_arguments;
+mod call_schema;
 mod search_arguments;
 
 mod trace;
