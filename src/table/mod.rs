@@ -11,6 +11,7 @@ mod trace_scan;
 mod index_predicate;
 mod index_matches;
 mod newest;
+mod item_filters;
 mod adapter;
 mod attribute_access;
 mod attribute_decode;
@@ -25,6 +26,7 @@ mod catalog_entries;
 
 pub use catalog::{Catalog, CatalogTable};
 pub use id_literals::IdLiterals;
+pub use item_filters::ItemFilters;
 pub use lake_files::LakeFilesTable;
 pub use newest::NewestFirst;
 pub use provider::SpansTable;
