@@ -38,6 +38,7 @@
 //! | [`exec`] | operators over whole traces, and the relations they answer |
 //! | [`functions`] | what tracelake adds to SQL's functions |
 //! | [`engine`] | the hub: opens a lake, takes spans in, builds the only session |
+//! | [`server`] | wires in and out: OTLP, Zipkin, HTTP |
 //! | [`cli`] | the person: arguments, prompt, output |
 //!
 //! `span`, `trace`, `workload`, `ingest` and `search` are pure: they never do I/O and never await. Only
@@ -91,6 +92,7 @@ pub mod table;
 pub mod exec;
 pub mod functions;
 pub mod engine;
+pub mod server;
 pub mod cli;
 
 pub use config::Config;

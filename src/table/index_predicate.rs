@@ -18,6 +18,8 @@ use datafusion::logical_expr::{Expr, Operator, Volatility};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::PhysicalExpr;
 
+use super::coalesced::alternatives;
+use super::element_test::ElementTest;
 use super::stored_literal::nanos_of;
 use crate::span::AttributeOutput;
 use crate::storage::AttributeScope;
@@ -167,9 +169,34 @@ impl IndexPredicate {
                     self.condition(left, negated),
                     self.condition(right, negated),
                 ]),
-                _ => Condition::Unknown,
+                _ => self.coalesced(expr, negated),
             },
-            _ => Condition::Unknown,
+            // That no element passes is not said of any one value.
+            Expr::ScalarFunction(call) if !negated => self.element(call),
+            _ => self.coalesced(expr, negated),
+        }
+    }
+
+    /// What must hold for one of several values, of which the first that is there counts.
+    fn coalesced(&mut self, expr: &Expr, negated: bool) -> Condition {
+        let Some(alternatives) = alternatives(expr) else {
+            return Condition::Unknown;
+        };
+        let alternatives = alternatives.iter();
+        let any = alternatives.map(|expr| self.condition(expr, negated));
+        // A row that a later value lets through may have an earlier one that does not.
+        Condition::All(vec![Condition::Any(any.collect()), Condition::Unknown])
+    }
+
+    /// What must hold for some element of a list to pass a test.
+    fn element(&mut self, call: &ScalarFunction) -> Condition {
+        let Some(element) = ElementTest::extract(call, TEXT, NUMBER) else {
+            return Condition::Unknown;
+        };
+        let subject = Subject::Attribute(element.scope, element.key);
+        match holds(&element.test, &subject, false) {
+            Ok(test) => Condition::Of(self.subject(subject), Test::Holds(test)),
+            Err(_) => Condition::Unknown,
         }
     }
 
