@@ -23,7 +23,9 @@ pub(super) struct Parents {
     /// The ranks of parents, [`NONE`] where there is none.
     pub(super) parents: Vec<u32>,
     pub(super) marks: Vec<Mark>,
+    /// Empty where the rank of each row is its number.
     rank_of_row: Vec<u32>,
+    in_order: bool,
     table: IdTable,
     /// Ids with the ranks that have them, where one has several.
     by_id: Vec<(u64, u32)>,
@@ -51,9 +53,14 @@ impl Parents {
         if columns.span_id.is_empty() {
             self.rank_rows(columns);
             self.resolve_by_offset(columns);
+        } else if are_few_and_unique(columns.span_id) {
+            self.rank_rows(columns);
+            let ids = columns.span_id;
+            self.resolve_unique(columns, |_, id| ids.iter().position(|found| *found == id));
         } else if self.table.fill(columns.span_id, self.rows.len()) {
             self.rank_rows(columns);
-            self.resolve_unique(columns);
+            let ids = columns.span_id;
+            self.resolve_unique(columns, |table, id| table.find(ids, id));
         } else {
             self.drop_copies(columns, copies);
             self.resolve_shared(columns);
@@ -66,13 +73,13 @@ impl Parents {
         self.rows.clear();
         self.rows.extend(0..count as u32);
         let starts = columns.start_time_unix_nano;
-        let in_order = (1..count).all(|row| {
+        self.in_order = (1..count).all(|row| {
             starts[row - 1] < starts[row]
                 || (starts[row - 1] == starts[row]
                     && (columns.span_id.is_empty()
                         || columns.span_id(row - 1) < columns.span_id(row)))
         });
-        if !in_order {
+        if !self.in_order {
             self.rows.sort_unstable_by_key(|row| {
                 let row = *row as usize;
                 (identity(columns, row), row)
@@ -82,10 +89,17 @@ impl Parents {
 
     fn rank_rows(&mut self, columns: &TraceColumns<'_>) {
         self.rank_of_row.clear();
+        if self.in_order {
+            return;
+        }
         self.rank_of_row.resize(columns.len(), NONE);
         for (rank, row) in self.rows.iter().enumerate() {
             self.rank_of_row[*row as usize] = rank as u32;
         }
+    }
+
+    fn rank(&self, row: usize) -> u32 {
+        self.rank_of_row.get(row).copied().unwrap_or(row as u32)
     }
 
     fn push(
@@ -114,12 +128,16 @@ impl Parents {
             let names_parent = columns.parent_span_id(row) != 0;
             let at = columns.offset_row(row).filter(|_| names_parent);
             let names_itself = at == Some(row);
-            let parent = at.filter(|at| *at != row).map(|at| self.rank_of_row[at]);
+            let parent = at.filter(|at| *at != row).map(|at| self.rank(at));
             self.push(parent, names_parent, names_itself, false);
         }
     }
 
-    fn resolve_unique(&mut self, columns: &TraceColumns<'_>) {
+    fn resolve_unique(
+        &mut self,
+        columns: &TraceColumns<'_>,
+        find: impl Fn(&IdTable, u64) -> Option<usize>,
+    ) {
         for rank in 0..self.rows.len() {
             let row = self.rows[rank] as usize;
             let id = columns.parent_span_id(row);
@@ -130,9 +148,9 @@ impl Parents {
             let at = columns
                 .offset_row(row)
                 .filter(|at| columns.span_id(*at) == id)
-                .or_else(|| self.table.find(columns.span_id, id));
+                .or_else(|| find(&self.table, id));
             let names_itself = at == Some(row);
-            let parent = at.filter(|at| *at != row).map(|at| self.rank_of_row[at]);
+            let parent = at.filter(|at| *at != row).map(|at| self.rank(at));
             self.push(parent, true, names_itself, false);
         }
     }
@@ -271,6 +289,23 @@ fn identity(columns: &TraceColumns<'_>, row: usize) -> (i64, u64, i8, i64, u32) 
         columns.raw_duration(row),
         columns.name(row),
     )
+}
+
+/// Whether these ids are few and each stands once; an id that only looks like another is taken
+/// for it. Few ids are searched quickly enough, without a table.
+fn are_few_and_unique(ids: &[u64]) -> bool {
+    const FEW: usize = 64;
+    // With more ids than this many bits are meant for, two would often share one.
+    const BITS: usize = 4096;
+    let mut marks = [0u64; BITS / 64];
+    ids.len() <= FEW
+        && ids.iter().all(|id| {
+            let mark = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize % BITS;
+            let bit = 1 << (mark % 64);
+            let is_new = marks[mark / 64] & bit == 0;
+            marks[mark / 64] |= bit;
+            is_new
+        })
 }
 
 /// Rows by span id: open addressing, at most half full.
