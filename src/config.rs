@@ -182,6 +182,9 @@ pub struct QueryConfig {
     /// How far beyond the time a query asks for the relations over whole traces read, so that a
     /// trace that begins or ends outside is whole. A trace longer than that may come out cut.
     pub trace_margin: Duration,
+    /// Spans of the traces that are worked through at a time, at the most, where traces are not
+    /// larger. Fewer take less memory and more reads.
+    pub trace_range_rows: usize,
     /// Whether the indexes of compacted files are used. Turning it off changes no answer.
     pub index: bool,
     /// Memory for file footers, page indexes, trace-id filters and indexes, in bytes.
@@ -201,6 +204,7 @@ impl Default for QueryConfig {
             threads: None,
             pruning: true,
             trace_margin: Duration::from_secs(3600),
+            trace_range_rows: 1 << 20,
             index: true,
             metadata_cache_bytes: 1 << 30,
             search_window_spans: 500_000,

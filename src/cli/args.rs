@@ -15,6 +15,7 @@ use super::parameter::{self, Parameter};
 use super::quantity::{parse_bytes, parse_duration, parse_time};
 use crate::Config;
 use crate::ingest::Format;
+use crate::span::TraceId;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,6 +99,7 @@ pub(crate) enum Command {
     Ingest(IngestArgs),
     Query(QueryArgs),
     Sql(SqlArgs),
+    Trace(TraceArgs),
     Explain(ExplainArgs),
     Info(InfoArgs),
     Compact(CompactArgs),
@@ -238,6 +240,30 @@ pub(crate) struct SqlArgs {
     /// Rows shown at the most; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub(crate) max_rows: usize,
+}
+
+/// Draw one trace, or write its spans
+///
+/// Draws the tree of the trace with its waterfall. Marks before a name: ✗ an error, ? a parent
+/// that is not in the trace, ↺ a broken cycle, • on the critical path. With --output its spans are
+/// written in tree order instead, as `SELECT * FROM trace('ID')` gives them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TraceArgs {
+    /// The trace's id: 32 hex digits, or 16
+    #[arg(value_name = "ID", value_parser = parse_trace_id)]
+    pub(crate) id: TraceId,
+
+    /// Write the spans in this format instead of drawing them
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+
+    /// Spans shown at the most; 0 shows all
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) max_spans: usize,
+
+    /// Draw with ASCII characters only
+    #[arg(long)]
+    pub(crate) ascii: bool,
 }
 
 /// Show how a query is answered and what it need not read
@@ -393,6 +419,10 @@ pub(crate) struct GenerateArgs {
     pub(crate) otlp: Option<PathBuf>,
 }
 
+fn parse_trace_id(text: &str) -> Result<TraceId, String> {
+    TraceId::parse(text).map_err(|error| error.message().to_string())
+}
+
 fn parse_format(text: &str) -> Result<Format, String> {
     text.parse().map_err(|_| {
         let names: Vec<String> = Format::ALL.iter().map(ToString::to_string).collect();
@@ -473,6 +503,8 @@ mod tests {
             &["query", "SELECT 1"],
             &["query", "-c", "SELECT 1", "--param", "nothing"],
             &["query", "--output", "xml"],
+            &["trace"],
+            &["trace", "xyz"],
             &["expire"],
             &["expire", "--older-than", "soon"],
             &["info", "--memory-limit", "much"],

@@ -18,6 +18,7 @@ mod load;
 mod query;
 mod serve;
 mod sql;
+mod trace;
 mod vacuum;
 
 mod catalog;

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::terminal::{Style, Terminal};
 use super::{
-    compact, demo, expire, explain, generate, info, ingest, load, query, serve, sql, vacuum,
+    compact, demo, expire, explain, generate, info, ingest, load, query, serve, sql, trace, vacuum,
 };
 use crate::{Error, Result};
 
@@ -51,6 +51,7 @@ fn run(args: Args, terminal: Terminal) -> Result<Exit> {
         Command::Ingest(args) => ingest::run(&context, &args),
         Command::Query(args) => query::run(&context, &args),
         Command::Sql(args) => sql::run(&context, &args),
+        Command::Trace(args) => trace::run(&context, &args),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Info(args) => info::run(&context, &args),
         Command::Compact(args) => compact::run(&context, &args),

@@ -2,7 +2,7 @@
 //!
 //! Read [`Lake`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -13,9 +13,10 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use tokio::task::JoinSet;
 
-use super::Session;
+use super::lake_searcher::LakeSearcher;
 use super::session::SessionOptions;
 use super::trace_lookup::TraceLookup;
+use super::{Session, session};
 use crate::config::Config;
 use crate::error::Result;
 use crate::storage::{Indexes, Log, MaintenanceLog, Operation, Store, TraceFilters, write_batch};
@@ -53,6 +54,7 @@ struct Inner {
     prefetches: Mutex<JoinSet<()>>,
     refreshed: Mutex<Instant>,
     indexes: Arc<Indexes>,
+    searcher: OnceLock<Arc<LakeSearcher>>,
     runtime: Arc<RuntimeEnv>,
     store_url: ObjectStoreUrl,
     maintenance_log: Arc<MaintenanceLog>,
@@ -117,6 +119,7 @@ impl Lake {
                 log,
                 filters,
                 indexes: Arc::new(Indexes::new(index_bytes)),
+                searcher: OnceLock::new(),
                 traces: Arc::new(traces),
                 prefetches: Mutex::default(),
                 refreshed: Mutex::new(Instant::now()),
@@ -193,6 +196,12 @@ impl Lake {
 
     pub(super) fn filters(&self) -> &Arc<TraceFilters> {
         &self.inner.filters
+    }
+
+    /// What answers searches.
+    pub(super) fn searcher(&self) -> &Arc<LakeSearcher> {
+        let searcher = &self.inner.searcher;
+        searcher.get_or_init(|| Arc::new(session::searcher(self)))
     }
 
     /// The indexes of the lake's files, `None` where they are not to be used.

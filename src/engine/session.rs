@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
@@ -17,9 +18,9 @@ use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::{SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan};
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan, ScalarUDF};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
@@ -32,16 +33,21 @@ use super::lake_searcher::LakeSearcher;
 use super::statement_memory::limited_runtime;
 use super::{Lake, views};
 use crate::error::{Error, Result};
-use crate::exec::{self, TraceRelationTable};
+use crate::exec::{
+    self, EdgeCountsRelation, ServiceEdgesRelation, TraceRelation, TraceRelationTable,
+};
+use crate::functions::scalar::AttributeFunc;
 use crate::functions::table::{NamedArguments, TraceReader, substitute_parameters};
+use crate::functions::time_range::TraceRelations;
 use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
-use crate::span::TraceId;
+use crate::span::{AttributeOutput, TraceId};
 use crate::table::{
-    IdLiterals, LakeFilesTable, LakeMaintenanceTable, SpansTable, StoredComparisons, TraceScope,
+    Catalog, CatalogTable, IdLiterals, LakeFilesTable, LakeMaintenanceTable, NewestFirst,
+    SpansTable, StoredComparisons, TraceScope,
 };
 
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 10] = [
+const RELATIONS: [&str; 14] = [
     "spans",
     "span_events",
     "span_links",
@@ -49,6 +55,10 @@ const RELATIONS: [&str; 10] = [
     "span_tree",
     "service_edges",
     "critical_paths",
+    "services",
+    "operations",
+    "attribute_keys",
+    "attribute_values",
     "lake_files",
     "lake_maintenance",
     "table_functions",
@@ -104,41 +114,23 @@ impl std::fmt::Display for Statement {
 
 impl Session {
     pub(super) async fn try_new(lake: &Lake, options: SessionOptions) -> Result<Self> {
-        let context = SessionContext::new_with_state(
-            SessionStateBuilder::new()
-                .with_config(session_config(lake))
-                .with_runtime_env(Arc::clone(lake.runtime()))
-                .with_default_features()
-                .with_expr_planners(expr_planners())
-                .with_relation_planners(vec![Arc::new(named_arguments())])
-                .with_analyzer_rules(analyzer_rules())
-                .with_physical_optimizer_rule(Arc::new(StoredComparisons))
-                .build(),
-        );
+        let context = SessionContext::new_with_state(state(lake));
         for function in functions::scalar::all() {
             context.register_udf(function.as_ref().clone());
         }
         for function in functions::aggregate::all() {
             context.register_udaf(function.as_ref().clone());
         }
-        let spans = Arc::new(SpansTable::new(
-            Arc::clone(lake.log()),
-            Arc::clone(lake.filters()),
-            lake.indexes().cloned(),
-            lake.store_url().clone(),
-            lake.config().query.pruning,
-        ));
+        let spans = spans_table(lake);
+        register_trace_relations(&context, lake, &spans)?;
         let reader: Arc<dyn TraceReader> = Arc::clone(lake.traces()) as _;
-        let searcher = LakeSearcher::new(&context, Arc::clone(&spans), lake);
-        for function in functions::table::all(&reader, Arc::new(searcher)) {
+        let searcher = Arc::clone(lake.searcher());
+        for function in functions::table::all(&reader, searcher) {
             context.register_udtf(function.name, function.implementation);
         }
-        for relation in exec::relations() {
-            let name = relation.name();
-            let margin = lake.config().query.trace_margin;
-            let scope = TraceScope::with_margin(margin);
-            let table = TraceRelationTable::new(Arc::clone(&spans), relation, scope);
-            context.register_table(name, Arc::new(table))?;
+        for catalog in Catalog::ALL {
+            let table = CatalogTable::new(catalog, Arc::clone(&spans));
+            context.register_table(catalog.name(), Arc::new(table))?;
         }
         context.register_table("spans", spans)?;
         context.register_table("table_functions", Arc::new(table_functions()?))?;
@@ -268,11 +260,40 @@ impl Session {
     pub fn context(&self) -> &SessionContext {
         &self.context
     }
+}
 
-    /// The lake behind it.
-    pub(super) fn lake(&self) -> &Lake {
-        &self.lake
+/// The relations over whole traces, and the functions made of them.
+fn register_trace_relations(
+    context: &SessionContext,
+    lake: &Lake,
+    spans: &Arc<SpansTable>,
+) -> Result<()> {
+    let scope = TraceScope {
+        margin: lake.config().query.trace_margin,
+        range_rows: lake.config().query.trace_range_rows,
+    };
+    let table = |relation: Arc<dyn TraceRelation>| -> Arc<dyn TableProvider> {
+        let spans = Arc::clone(spans);
+        Arc::new(TraceRelationTable::new(spans, relation, scope))
+    };
+    let attribute = Arc::new(ScalarUDF::from(AttributeFunc::new(AttributeOutput::Text)));
+    for relation in exec::relations(&attribute) {
+        context.register_table(relation.name(), table(relation))?;
     }
+    let calls = ServiceEdgesRelation::calls(attribute);
+    let strict = ServiceEdgesRelation::strict();
+    let relations = TraceRelations {
+        traces: table(Arc::new(exec::TracesRelation)),
+        span_tree: table(Arc::new(exec::SpanTreeRelation::default())),
+        edge_counts: table(Arc::new(EdgeCountsRelation::new(calls.clone()))),
+        service_edges: table(Arc::new(calls)),
+        strict_counts: table(Arc::new(EdgeCountsRelation::new(strict.clone()))),
+        strict_edges: table(Arc::new(strict)),
+    };
+    for function in functions::time_range::all(&relations) {
+        context.register_udtf(function.name, function.implementation);
+    }
+    Ok(())
 }
 
 /// A session reads: spans come in by ingest, results go out by whoever called. Tables and views
@@ -324,6 +345,40 @@ fn table_functions() -> Result<MemTable> {
     Ok(MemTable::try_new(schema, vec![vec![batch]])?)
 }
 
+/// How statements are planned and run.
+fn state(lake: &Lake) -> SessionState {
+    SessionStateBuilder::new()
+        .with_config(session_config(lake))
+        .with_runtime_env(Arc::clone(lake.runtime()))
+        .with_default_features()
+        .with_expr_planners(expr_planners())
+        .with_relation_planners(vec![Arc::new(named_arguments())])
+        .with_analyzer_rules(analyzer_rules())
+        .with_optimizer_rules(optimizer_rules())
+        .with_physical_optimizer_rule(Arc::new(StoredComparisons))
+        .build()
+}
+
+fn spans_table(lake: &Lake) -> Arc<SpansTable> {
+    Arc::new(SpansTable::new(
+        Arc::clone(lake.log()),
+        Arc::clone(lake.filters()),
+        lake.indexes().cloned(),
+        lake.store_url().clone(),
+        lake.config().query.pruning,
+    ))
+}
+
+/// What searches the lake for all its sessions. It plans as they do, with nothing registered.
+pub(super) fn searcher(lake: &Lake) -> LakeSearcher {
+    LakeSearcher {
+        state: state(lake),
+        spans: spans_table(lake),
+        log: Arc::clone(lake.log()),
+        window_spans: lake.config().query.search_window_spans,
+    }
+}
+
 fn session_config(lake: &Lake) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
@@ -359,6 +414,19 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(AttributeComparison::default()),
     ];
     rules.extend(Analyzer::new().rules);
+    rules
+}
+
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    // When filters have reached the scan, and are still written as it was told them.
+    let pushed = rules
+        .iter()
+        .position(|rule| rule.name() == "push_down_filter");
+    rules.insert(
+        pushed.map_or(rules.len(), |at| at + 1),
+        Arc::new(NewestFirst),
+    );
     rules
 }
 

@@ -372,6 +372,8 @@ fn stored_value(
             match value_type {
                 AttributeType::Text => Equal(literal.clone()),
                 AttributeType::Int => found(exact_int(text).map(ScalarValue::from)),
+                // The two zeros are equal as numbers, and not as texts.
+                AttributeType::Double if exact_double(text) == Some(0.0) => Unknown,
                 AttributeType::Double => found(exact_double(text).map(ScalarValue::from)),
                 AttributeType::Bool => match text {
                     "true" => Equal(true.into()),
@@ -387,8 +389,7 @@ fn stored_value(
             };
             match value_type {
                 AttributeType::Double => Equal(literal.clone()),
-                // -0.0 is another double than the one an integer is shown as.
-                AttributeType::Int if number.abs() < EXACT && !is_negative_zero(*number) => {
+                AttributeType::Int if number.abs() < EXACT => {
                     found((number.fract() == 0.0).then(|| ScalarValue::from(*number as i64)))
                 }
                 _ => Unknown,
@@ -403,7 +404,7 @@ fn int_bound(op: Operator, literal: &ScalarValue) -> Option<ScalarValue> {
     let ScalarValue::Float64(Some(number)) = literal else {
         return None;
     };
-    if number.is_nan() || number.abs() >= EXACT || is_negative_zero(*number) {
+    if number.is_nan() || number.abs() >= EXACT {
         return None;
     }
     let bound = match op {
@@ -411,10 +412,6 @@ fn int_bound(op: Operator, literal: &ScalarValue) -> Option<ScalarValue> {
         _ => number.floor(),
     };
     Some(ScalarValue::from(bound as i64))
-}
-
-fn is_negative_zero(number: f64) -> bool {
-    number == 0.0 && number.is_sign_negative()
 }
 
 /// A constant, but NULL where the column is.

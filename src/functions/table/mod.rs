@@ -9,6 +9,7 @@ mod trace_function;
 mod span_columns;
 mod tree_columns;
 mod named_arguments;
+mod call_schema;
 mod search_arguments;
 
 mod trace;
@@ -38,6 +39,7 @@ pub use trace_reader::TraceReader;
 use search_traces::SearchTracesFunc;
 use trace_function::TraceTableFunc;
 
+use super::time_range;
 use crate::error::{Error, Result};
 
 /// A table function: what it is called, its manual, and what it does.
@@ -69,12 +71,13 @@ pub fn all(reader: &Arc<dyn TraceReader>, searcher: Arc<dyn TraceSearcher>) -> V
         .collect()
 }
 
-/// The names and manuals of all of them.
+/// The names and manuals of all of them, and of those over ranges of time.
 pub fn manuals() -> Vec<(&'static str, Documentation)> {
     let functions = trace_functions().into_iter();
     functions
         .map(|function| (function.name(), function.documentation()))
         .chain([(SearchTracesFunc::NAME, SearchTracesFunc::documentation())])
+        .chain(time_range::manuals())
         .collect()
 }
 

@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
+use super::call_schema::call_schema;
 use super::search_arguments::{SEARCH_ARGUMENTS, SearchArguments, read_arguments};
 use crate::error::Error;
 use crate::search::{SearchHit, SearchPage, TraceOverview, TraceQuery};
@@ -55,8 +56,13 @@ impl SearchTracesFunc {
             "search_traces(service => 'checkout', min_duration => '1s', newest => 20)",
         )
         .with_sql_example(
-            "select root_name, span_count, matched_span_count\n\
-             from search_traces(attributes => 'http.response.status_code >= 500', newest => 5);",
+            "select root_service, root_name, span_count, matched_span_count\n\
+             from search_traces(attributes => 'http.response.status_code = 200', newest => 5);\n\
+             +--------------+-------------+------------+--------------------+\n\
+             | root_service | root_name   | span_count | matched_span_count |\n\
+             +--------------+-------------+------------+--------------------+\n\
+             | library      | POST /loans | 5          | 2                  |\n\
+             +--------------+-------------+------------+--------------------+",
         );
         for (name, description) in SEARCH_ARGUMENTS {
             builder = builder.with_argument(name, description);
@@ -67,9 +73,11 @@ impl SearchTracesFunc {
 
 impl TableFunctionImpl for SearchTracesFunc {
     fn call_with_args(&self, arguments: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let arguments = read_arguments(arguments.exprs())?;
         Ok(Arc::new(SearchTable {
             searcher: Arc::clone(&self.searcher),
-            arguments: read_arguments(arguments.exprs())?,
+            schema: call_schema(&schema(), &arguments),
+            arguments,
         }))
     }
 }
@@ -78,13 +86,14 @@ impl TableFunctionImpl for SearchTracesFunc {
 #[derive(Debug)]
 struct SearchTable {
     searcher: Arc<dyn TraceSearcher>,
+    schema: SchemaRef,
     arguments: SearchArguments,
 }
 
 #[async_trait]
 impl TableProvider for SearchTable {
     fn schema(&self) -> SchemaRef {
-        schema()
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -110,10 +119,10 @@ impl TableProvider for SearchTable {
         let rows = SearchRows {
             searcher: Arc::clone(&self.searcher),
             query,
-            schema: schema(),
+            schema: self.schema(),
         };
         let plan = StreamingTableExec::try_new(
-            schema(),
+            self.schema(),
             vec![Arc::new(rows)],
             projection,
             None,
@@ -139,11 +148,12 @@ impl PartitionStream for SearchRows {
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (searcher, query) = (Arc::clone(&self.searcher), self.query.clone());
+        let schema = Arc::clone(&self.schema);
         let rows = futures::stream::once(async move {
             let page = searcher.search(&query).await?;
-            Ok(rows_of(&page)?)
+            Ok(rows_of(&page, schema)?)
         });
-        Box::pin(RecordBatchStreamAdapter::new(schema(), rows))
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows))
     }
 }
 
@@ -181,7 +191,7 @@ fn schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-fn rows_of(page: &SearchPage) -> crate::Result<RecordBatch> {
+fn rows_of(page: &SearchPage, schema: SchemaRef) -> crate::Result<RecordBatch> {
     let hits = &page.hits;
     let traces = || hits.iter().map(|hit| &hit.trace);
     let texts = |text: fn(&TraceOverview) -> Option<&str>| -> ArrayRef {
@@ -235,7 +245,7 @@ fn rows_of(page: &SearchPage) -> crate::Result<RecordBatch> {
         )),
         Arc::new(total),
     ];
-    Ok(RecordBatch::try_new(schema(), columns)?)
+    Ok(RecordBatch::try_new(schema, columns)?)
 }
 
 fn as_int(count: u64) -> i64 {

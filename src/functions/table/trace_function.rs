@@ -19,6 +19,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::arguments::{Arguments, Call, Parameter};
+use super::call_schema::call_schema;
 use super::trace_reader::TraceReader;
 
 /// Traces that are read together where a call names many.
@@ -70,7 +71,7 @@ impl TableFunctionImpl for TraceTableFunc {
         Ok(Arc::new(TraceTable {
             function: Arc::clone(function),
             reader: Arc::clone(&self.reader),
-            schema: function.schema(),
+            schema: call_schema(&function.schema(), &call),
             call,
         }))
     }
