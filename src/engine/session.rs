@@ -42,8 +42,8 @@ use crate::functions::time_range::TraceRelations;
 use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
 use crate::span::{AttributeOutput, TraceId};
 use crate::table::{
-    Catalog, CatalogTable, IdLiterals, LakeFilesTable, LakeMaintenanceTable, NewestFirst,
-    SpansTable, StoredComparisons, TraceScope,
+    Catalog, CatalogTable, IdLiterals, ItemFilters, LakeFilesTable, LakeMaintenanceTable,
+    NewestFirst, SpansTable, StoredComparisons, TraceScope,
 };
 
 /// The names of the lake's own tables and views.
@@ -423,10 +423,9 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let pushed = rules
         .iter()
         .position(|rule| rule.name() == "push_down_filter");
-    rules.insert(
-        pushed.map_or(rules.len(), |at| at + 1),
-        Arc::new(NewestFirst),
-    );
+    let at = pushed.map_or(rules.len(), |at| at + 1);
+    rules.insert(at, Arc::new(NewestFirst));
+    rules.insert(at, Arc::new(ItemFilters));
     rules
 }
 

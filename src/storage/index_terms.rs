@@ -413,6 +413,7 @@ impl Terms {
 mod tests {
     use std::collections::BTreeMap;
 
+    use arrow::array::Array;
     use proptest::prelude::*;
 
     use super::*;

@@ -33,6 +33,13 @@ const NUMBER: &str = "number";
 /// The column that stands for whether there is an attribute.
 const EXISTS: &str = "exists";
 
+/// The column that stands for the name of any event of a span.
+pub(super) const EVENT_NAME: &str = "event_name";
+/// The column that stands for the attributes of any event of a span.
+pub(super) const EVENT_ATTRIBUTES: &str = "event_attributes";
+/// The column that stands for the attributes of any link of a span.
+pub(super) const LINK_ATTRIBUTES: &str = "link_attributes";
+
 /// What a condition is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
@@ -227,7 +234,7 @@ fn is_about_time(expr: &Expr) -> bool {
 }
 
 /// The one thing that an expression is about, if there is one.
-fn subject_of(expr: &Expr) -> Option<Subject> {
+pub(super) fn subject_of(expr: &Expr) -> Option<Subject> {
     let mut subject = None;
     let mut agrees = |found: Subject| match &subject {
         Some(known) => *known == found,
@@ -238,6 +245,10 @@ fn subject_of(expr: &Expr) -> Option<Subject> {
     };
     let walked = expr.apply(|expr| {
         let (is_fine, next) = match expr {
+            Expr::Column(column) if column.name == EVENT_NAME => {
+                let name = Subject::Attribute(AttributeScope::EventName, String::new());
+                (agrees(name), TreeNodeRecursion::Continue)
+            }
             Expr::Column(column) => {
                 let known = OPERATION_COLUMNS.contains(&column.name.as_str());
                 (
@@ -355,6 +366,8 @@ fn attribute_of(function: &ScalarFunction) -> Option<(AttributeScope, &str)> {
         "attributes" => AttributeScope::Span,
         "resource_attributes" => AttributeScope::Resource,
         "scope_attributes" => AttributeScope::Scope,
+        EVENT_ATTRIBUTES => AttributeScope::Event,
+        LINK_ATTRIBUTES => AttributeScope::Link,
         _ => return None,
     };
     Some((scope, key.try_as_str()??))
@@ -439,6 +452,9 @@ fn holds(expr: &Expr, subject: &Subject, negated: bool) -> Result<Arc<dyn Physic
                 let name = column_of(function.func.name()).unwrap_or(TEXT);
                 let column = Expr::Column(Column::from_name(name));
                 Transformed::new(column, true, TreeNodeRecursion::Jump)
+            }
+            Expr::Column(column) if column.name == EVENT_NAME => {
+                Transformed::yes(Expr::Column(Column::from_name(TEXT)))
             }
             Expr::Column(column) => Transformed::yes(Expr::Column(Column::from_name(column.name))),
             other => Transformed::no(other),

@@ -13,6 +13,7 @@ mod element_test;
 mod coalesced;
 mod index_matches;
 mod newest;
+mod item_filters;
 mod adapter;
 mod attribute_access;
 mod attribute_decode;
@@ -28,6 +29,7 @@ mod lake_maintenance;
 
 pub use catalog::{Catalog, CatalogTable};
 pub use id_literals::IdLiterals;
+pub use item_filters::ItemFilters;
 pub use lake_files::LakeFilesTable;
 pub use lake_maintenance::LakeMaintenanceTable;
 pub use newest::NewestFirst;

@@ -61,6 +61,8 @@ pub struct SpansTable {
     pub(super) pruning: bool,
     /// How many spans are wanted, the newest, where that was said.
     newest: Option<usize>,
+    /// What one of a span's events or links must be like.
+    item_conditions: Vec<Expr>,
 }
 
 impl SpansTable {
@@ -81,7 +83,18 @@ impl SpansTable {
             store_url,
             pruning,
             newest: None,
+            item_conditions: Vec::new(),
         }
+    }
+
+    /// This table for a scan of which only spans matter that have an event or a link like this;
+    /// `None` where such conditions are known already, or of no use.
+    pub(super) fn with_item_conditions(&self, conditions: Vec<Expr>) -> Option<Self> {
+        let known = !self.item_conditions.is_empty() || self.indexes.is_none() || !self.pruning;
+        (!known).then(|| Self {
+            item_conditions: conditions,
+            ..self.clone()
+        })
     }
 
     /// This table for a scan of which only the newest `count` rows that pass its filters matter;
@@ -241,7 +254,8 @@ impl TableProvider for SpansTable {
         let plan = self.plan_files(&spans).await?;
         let plan = match &self.indexes {
             Some(indexes) if self.pruning => {
-                let predicate = IndexPredicate::extract(filters);
+                let filters = [filters, &self.item_conditions].concat();
+                let predicate = IndexPredicate::extract(&filters);
                 let newest = self.newest.map(|count| Newest::new(count, &spans));
                 plan.prune_by_index(self.log.store(), indexes, &predicate, newest)
                     .await?

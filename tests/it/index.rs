@@ -583,3 +583,29 @@ async fn the_newest_spans_are_found_in_the_newest_hour() {
     let absent = absent.unwrap();
     assert_eq!((absent.files_read(), absent.row_count), (0, 0), "{absent}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn filters_on_events_reach_the_spans_that_hold_them() {
+    let mut random = SmallRng::seed_from_u64(21);
+    let (batches, _) = spans(&mut random, 3000);
+    let (indexed, plain, _directory) = lakes(batches, 0.6).await;
+    for (condition, narrows) in [
+        ("name = 'e1'", true),
+        ("name LIKE '%2' AND attributes['k'] = 7", true),
+        ("attributes['k'] IN ('3', '4') AND span_name = 'op 1'", true),
+        ("attributes['k'] > 6 OR name = 'e0'", false),
+        ("attributes['none'] IS NULL", false),
+        ("attributes['none'] = 'x'", true),
+    ] {
+        let sql = format!(
+            "SELECT span_id, name, attributes FROM span_events WHERE {condition} ORDER BY 1, 2, 3"
+        );
+        let found = rows(&indexed, &sql).await;
+        assert_eq!(found, rows(&plain, &sql).await, "{condition}");
+        let report = indexed.explain(&sql).await.unwrap();
+        assert!(
+            !narrows || report.index_rows_left < 1600,
+            "{condition}\n{report}"
+        );
+    }
+}
