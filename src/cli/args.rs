@@ -15,6 +15,7 @@ use super::parameter::{self, Parameter};
 use super::quantity::{parse_bytes, parse_duration, parse_time};
 use crate::Config;
 use crate::ingest::Format;
+use crate::span::TraceId;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,17 +73,12 @@ pub(crate) struct GlobalArgs {
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 
-    /// What to log to standard error: off, error, warn, info, debug, trace
+    /// What to log to standard error: off, error, warn, info, debug, trace [default: warn; for
+    /// serve warn,tracelake=info]
     ///
     /// Also takes directives for single modules, such as warn,tracelake=debug.
-    #[arg(
-        long,
-        global = true,
-        env = "TRACELAKE_LOG",
-        value_name = "LEVEL",
-        default_value = "warn"
-    )]
-    pub(crate) log: String,
+    #[arg(long, global = true, env = "TRACELAKE_LOG", value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
 }
 
 impl GlobalArgs {
@@ -103,11 +99,14 @@ pub(crate) enum Command {
     Ingest(IngestArgs),
     Query(QueryArgs),
     Sql(SqlArgs),
+    Trace(TraceArgs),
     Explain(ExplainArgs),
     Info(InfoArgs),
     Compact(CompactArgs),
     Expire(ExpireArgs),
     Vacuum(VacuumArgs),
+    Serve(ServeArgs),
+    Load(LoadArgs),
     Generate(GenerateArgs),
 }
 
@@ -243,6 +242,30 @@ pub(crate) struct SqlArgs {
     pub(crate) max_rows: usize,
 }
 
+/// Draw one trace, or write its spans
+///
+/// Draws the tree of the trace with its waterfall. Marks before a name: ✗ an error, ? a parent
+/// that is not in the trace, ↺ a broken cycle, • on the critical path. With --output its spans are
+/// written in tree order instead, as `SELECT * FROM trace('ID')` gives them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TraceArgs {
+    /// The trace's id: 32 hex digits, or 16
+    #[arg(value_name = "ID", value_parser = parse_trace_id)]
+    pub(crate) id: TraceId,
+
+    /// Write the spans in this format instead of drawing them
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+
+    /// Spans shown at the most; 0 shows all
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) max_spans: usize,
+
+    /// Draw with ASCII characters only
+    #[arg(long)]
+    pub(crate) ascii: bool,
+}
+
 /// Show how a query is answered and what it need not read
 ///
 /// Runs the query and prints its plan: the files considered, what time, bucket, statistics and
@@ -310,6 +333,62 @@ pub(crate) struct VacuumArgs {
     pub(crate) json: bool,
 }
 
+/// Take spans from senders and answer queries, until told to end
+///
+/// Listens for OTLP (gRPC at 4317, HTTP at 4318, where Zipkin spans are taken too) and for queries
+/// over HTTP at 4320. The lake is made if it does not exist. Spans are acknowledged when they are
+/// committed. SIGTERM or Ctrl-C ends it in good order.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tracelake serve
+  tracelake serve --config tracelake.toml --check
+  tracelake serve --set otlp.grpc=0.0.0.0:4317 --set auth.allow_anonymous=true
+
+Every key of the file can also be given as a variable: TRACELAKE_HTTP__LISTEN is http.listen.
+Flags go over variables, variables over the file.")]
+pub(crate) struct ServeArgs {
+    /// The configuration, a TOML file
+    #[arg(long, value_name = "FILE", env = "TRACELAKE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// A key of the configuration and its value; can be given more than once
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// Only say whether the configuration can be used
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// Send synthetic traces over OTLP/gRPC as fast as they are acknowledged, and measure that
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub(crate) struct LoadArgs {
+    /// Where the server listens for OTLP over gRPC
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4317")]
+    pub(crate) to: String,
+
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) connections: u16,
+
+    /// Requests of a connection that wait for their acknowledgement at once
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) in_flight: u16,
+
+    /// Spans of a request
+    #[arg(long, value_name = "N", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch_spans: u32,
+
+    /// How long to send
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
+    pub(crate) duration: Duration,
+}
+
 /// Make synthetic traces, in the lake or as an OTLP file
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -338,6 +417,10 @@ pub(crate) struct GenerateArgs {
     /// Write an OTLP file instead: .jsonl for JSON lines, .pb for protobuf with lengths
     #[arg(long, value_name = "FILE")]
     pub(crate) otlp: Option<PathBuf>,
+}
+
+fn parse_trace_id(text: &str) -> Result<TraceId, String> {
+    TraceId::parse(text).map_err(|error| error.message().to_string())
 }
 
 fn parse_format(text: &str) -> Result<Format, String> {
@@ -420,6 +503,8 @@ mod tests {
             &["query", "SELECT 1"],
             &["query", "-c", "SELECT 1", "--param", "nothing"],
             &["query", "--output", "xml"],
+            &["trace"],
+            &["trace", "xyz"],
             &["expire"],
             &["expire", "--older-than", "soon"],
             &["info", "--memory-limit", "much"],

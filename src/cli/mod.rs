@@ -14,8 +14,11 @@ mod explain;
 mod generate;
 mod info;
 mod ingest;
+mod load;
 mod query;
+mod serve;
 mod sql;
+mod trace;
 mod vacuum;
 
 mod catalog;

@@ -25,6 +25,7 @@ pub(crate) fn small_files(pruning: bool) -> Config {
         query: QueryConfig {
             pruning,
             threads: Some(2),
+            trace_range_rows: 200,
             ..QueryConfig::default()
         },
         ..Config::default()

@@ -29,6 +29,7 @@ fn schema() -> SchemaRef {
         Arc::new(Schema::new(vec![
             IdKind::Trace.mark(required("trace_id", Utf8View)),
             IdKind::Span.mark(required("root_span_id", Utf8View)),
+            required("section_order", Int64),
             IdKind::Span.mark(required("span_id", Utf8View)),
             Field::new("service_name", Utf8View, true),
             required("name", Utf8View),
@@ -55,6 +56,12 @@ fn sections(trace: &Trace) -> Result<RecordBatch> {
     let tops: Vec<u32> = tops.map(|top| forest.rows()[top as usize]).collect();
     let nodes = sections.iter().map(|section| section.node);
     let rows: Vec<u32> = nodes.map(|node| forest.rows()[node as usize]).collect();
+    let mut orders: Vec<i64> = Vec::with_capacity(sections.len());
+    for (index, section) in sections.iter().enumerate() {
+        let follows = index > 0 && sections[index - 1].top == section.top;
+        let before = if follows { orders[index - 1] + 1 } else { 0 };
+        orders.push(before);
+    }
     let durations = sections.iter().map(|section| section.duration_nano());
     let shares = sections.iter().map(|section| {
         let total = totals.get(&section.top).copied().unwrap_or(0);
@@ -63,6 +70,7 @@ fn sections(trace: &Trace) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = vec![
         picked(trace, "trace_id", &rows)?,
         picked(trace, "span_id", &tops)?,
+        Arc::new(Int64Array::from_iter_values(orders)),
         picked(trace, "span_id", &rows)?,
         picked(trace, "service_name", &rows)?,
         picked(trace, "name", &rows)?,
@@ -92,7 +100,20 @@ impl TraceFunction for CriticalPathFunc {
         )
         .with_sql_example(
             "select service_name, name, duration_nano, round(share, 2) as share\n\
-             from critical_path('5b1e7f00c0ffee00a11ce00000000001');",
+             from critical_path('5b1e7f00c0ffee00a11ce00000000001');\n\
+             +--------------+-------------------+---------------+-------+\n\
+             | service_name | name              | duration_nano | share |\n\
+             +--------------+-------------------+---------------+-------+\n\
+             | library      | POST /loans       | 2000000       | 0.03  |\n\
+             | library      | GET               | 2000000       | 0.03  |\n\
+             | catalog      | GET /books/{isbn} | 4000000       | 0.07  |\n\
+             | catalog      | SELECT books      | 21500000      | 0.37  |\n\
+             | catalog      | GET /books/{isbn} | 4500000       | 0.08  |\n\
+             | library      | GET               | 2000000       | 0.03  |\n\
+             | library      | POST /loans       | 9000000       | 0.16  |\n\
+             | library      | send loans        | 6000000       | 0.1   |\n\
+             | library      | POST /loans       | 7000000       | 0.12  |\n\
+             +--------------+-------------------+---------------+-------+",
         )
         .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
         .build()
