@@ -35,6 +35,9 @@ use crate::span::{
     storage_schema, write_double, write_json_string,
 };
 
+/// Bytes of text that are allocated at once.
+const TEXT_BLOCK_BYTES: u32 = 32 << 10;
+
 /// The order of a row whose remainder is its whole text.
 const VERBATIM: &str = "=";
 
@@ -76,8 +79,8 @@ impl AttributeColumns {
             keys: keys.collect(),
             schema: plan.schema(),
             table,
-            remainder: StringViewBuilder::new(),
-            order: StringViewBuilder::new().with_deduplicate_strings(),
+            remainder: text_builder(),
+            order: text_builder(),
             row: 0,
         }
     }
@@ -194,6 +197,12 @@ impl TakenKey {
     }
 }
 
+/// A builder whose memory is soon used again: blocks that grow, as they do by default, would be
+/// asked of the system anew for every batch, some megabytes a column.
+fn text_builder() -> StringViewBuilder {
+    StringViewBuilder::new().with_fixed_block_size(TEXT_BLOCK_BYTES)
+}
+
 enum ColumnBuilder {
     Text(StringViewBuilder),
     Int(Int64Builder),
@@ -205,11 +214,11 @@ enum ColumnBuilder {
 impl ColumnBuilder {
     fn new(value_type: AttributeType) -> Self {
         match value_type {
-            AttributeType::Text => Self::Text(StringViewBuilder::new()),
+            AttributeType::Text => Self::Text(text_builder()),
             AttributeType::Int => Self::Int(Int64Builder::new()),
             AttributeType::Double => Self::Double(Float64Builder::new()),
             AttributeType::Bool => Self::Bool(BooleanBuilder::new()),
-            AttributeType::Json => Self::Json(StringViewBuilder::new()),
+            AttributeType::Json => Self::Json(text_builder()),
         }
     }
 
