@@ -10,8 +10,12 @@ use std::time::Duration;
 pub struct Config {
     /// How spans are taken in.
     pub ingest: IngestConfig,
+    /// How the spans of many senders become commits.
+    pub commit: CommitConfig,
     /// How files are written and merged.
     pub storage: StorageConfig,
+    /// How a process that stays keeps the lake in shape.
+    pub maintenance: MaintenanceConfig,
     /// What a query may use.
     pub query: QueryConfig,
 }
@@ -33,6 +37,47 @@ impl Default for IngestConfig {
             batch_spans: 262_144,
             batch_bytes: 256 << 20,
             strict: false,
+        }
+    }
+}
+
+/// How the spans of many senders become commits: more in one make fewer files, and each sender
+/// waits longer for its answer.
+#[derive(Debug, Clone)]
+pub struct CommitConfig {
+    /// How long a request waits for others to share its commit.
+    pub max_delay: Duration,
+    /// Spans from which on a commit does not wait, once all senders of the last one are back.
+    pub eager_spans: usize,
+    /// Spans a commit holds at the most.
+    pub max_spans: usize,
+    /// Bytes of decoded spans a commit holds at the most.
+    pub max_bytes: usize,
+    /// Commits being written at once.
+    pub concurrent: usize,
+    /// Bytes of requests and spans that wait for their commit, all together; beyond it requests
+    /// are refused, to be sent again.
+    pub pending_bytes: usize,
+    /// How long a request waits for room among those bytes before it is refused.
+    pub max_wait: Duration,
+    /// Bytes of decoded spans that one request may hold.
+    pub request_bytes: usize,
+    /// The length to which text values of attributes are cut; not at all where not said.
+    pub max_attribute_bytes: Option<usize>,
+}
+
+impl Default for CommitConfig {
+    fn default() -> Self {
+        Self {
+            max_delay: Duration::from_millis(200),
+            eager_spans: 2048,
+            max_spans: 65_536,
+            max_bytes: 64 << 20,
+            concurrent: 2,
+            pending_bytes: 256 << 20,
+            max_wait: Duration::from_secs(1),
+            request_bytes: 128 << 20,
+            max_attribute_bytes: None,
         }
     }
 }
@@ -83,6 +128,45 @@ impl Default for StorageConfig {
     }
 }
 
+/// How a process that stays keeps the lake in shape.
+#[derive(Debug, Clone)]
+pub struct MaintenanceConfig {
+    /// The wait between two looks for what is due.
+    pub interval: Duration,
+    /// Whether hours are compacted.
+    pub compact: bool,
+    /// How long nobody must have written to an hour before it gets its final form.
+    pub quiet: Duration,
+    /// Files as ingested that an hour still written to may have before they are merged.
+    pub max_ingested_files: usize,
+    /// The age from which hours are dropped; none where not said.
+    pub retention_age: Option<Duration>,
+    /// The bytes of the lake from which the oldest hours are dropped; none where not said.
+    pub retention_bytes: Option<u64>,
+    /// Whether files that no longer belong to the lake are deleted.
+    pub vacuum: bool,
+    /// How long they are kept for queries that still read them.
+    pub vacuum_age: Duration,
+    /// The wait between two vacuums, each of which lists the whole lake.
+    pub vacuum_interval: Duration,
+}
+
+impl Default for MaintenanceConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            compact: true,
+            quiet: Duration::from_secs(600),
+            max_ingested_files: 120,
+            retention_age: None,
+            retention_bytes: None,
+            vacuum: true,
+            vacuum_age: Duration::from_secs(24 * 3600),
+            vacuum_interval: Duration::from_secs(3600),
+        }
+    }
+}
+
 /// What a query may use, and how it reads.
 #[derive(Debug, Clone)]
 pub struct QueryConfig {
@@ -98,6 +182,9 @@ pub struct QueryConfig {
     /// How far beyond the time a query asks for the relations over whole traces read, so that a
     /// trace that begins or ends outside is whole. A trace longer than that may come out cut.
     pub trace_margin: Duration,
+    /// Spans of the traces that are worked through at a time, at the most, where traces are not
+    /// larger. Fewer take less memory and more reads.
+    pub trace_range_rows: usize,
     /// Whether the indexes of compacted files are used. Turning it off changes no answer.
     pub index: bool,
     /// Memory for file footers, page indexes, trace-id filters and indexes, in bytes.
@@ -117,10 +204,48 @@ impl Default for QueryConfig {
             threads: None,
             pruning: true,
             trace_margin: Duration::from_secs(3600),
+            trace_range_rows: 1 << 20,
             index: true,
             metadata_cache_bytes: 1 << 30,
             search_window_spans: 500_000,
             trace_cache_bytes: 64 << 20,
         }
     }
+}
+
+/// Reads a number of bytes: `4GiB`, `512 MB`, `1.5g`, `1048576`.
+///
+/// A unit of one letter is the binary one, as `-Xmx` and `docker -m` have it.
+pub fn parse_bytes(text: &str) -> Result<usize, String> {
+    let text = text.trim();
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return Err("use a size such as 512MiB, 4GiB or 2GB".to_string()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "use a size such as 512MiB, 4GiB or 2GB".to_string())?;
+    let size = number * factor as f64;
+    if size < 1.0 || size >= usize::MAX as f64 {
+        return Err("the size is out of range".to_string());
+    }
+    Ok(size as usize)
+}
+
+/// Reads a duration: `30d`, `12h`, `1h 30m`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text.trim())
+        .map_err(|error| format!("{error}; use a duration such as 30d, 12h or 1h 30m"))
 }

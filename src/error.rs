@@ -215,18 +215,22 @@ impl From<datafusion::error::DataFusionError> for Error {
                         Some(own) => own.report(),
                         None => inner.to_string(),
                     },
+                    Df::ResourcesExhausted(what) => format!("{what}; {LESS_MEMORY}"),
                     root => root.strip_backtrace(),
                 };
                 Self::new(kind_of(&error), message)
             }
-            Df::ResourcesExhausted(what) => {
-                let hint = "raise the memory limit, or ask for less at once";
-                Self::new(ErrorKind::ResourcesExhausted, format!("{what}; {hint}"))
-            }
+            Df::ResourcesExhausted(what) => Self::new(
+                ErrorKind::ResourcesExhausted,
+                format!("{what}; {LESS_MEMORY}"),
+            ),
             other => Self::new(kind_of(&other), other.strip_backtrace()),
         }
     }
 }
+
+/// What to do where memory is exhausted.
+const LESS_MEMORY: &str = "raise the memory limit, or ask for less at once";
 
 /// The kind of the innermost cause of a DataFusion error.
 fn kind_of(error: &datafusion::error::DataFusionError) -> ErrorKind {

@@ -29,15 +29,16 @@
 //! |---|---|
 //! | [`error`], [`config`] | error kinds by what the caller does next; every option |
 //! | [`span`] | the vocabulary: ids, kinds, attributes, how a span lies on disk and how SQL sees it |
-//! | [`trace`] | what a trace means: its tree and its drawing |
+//! | [`trace`] | what a trace means: tree, self time, critical path, edges, findings, drawing |
 //! | [`workload`] | synthetic traces for the demo, for tests and for measuring |
 //! | [`ingest`] | bytes in, one file a wire format |
 //! | [`search`] | what a search for traces asks: conditions, their text, cursors |
-//! | [`storage`] | files: log, layout, writer, trace-id filters, compaction, retention |
+//! | [`storage`] | files: log, layout, writer, trace-id filters, indexes, compaction, retention |
 //! | [`table`] | the door to SQL: the `spans` table, pruning, stored columns as logical ones |
 //! | [`exec`] | operators over whole traces, and the relations they answer |
 //! | [`functions`] | what tracelake adds to SQL's functions |
 //! | [`engine`] | the hub: opens a lake, takes spans in, builds the only session |
+//! | [`server`] | wires in and out: OTLP, Zipkin, HTTP |
 //! | [`cli`] | the person: arguments, prompt, output |
 //!
 //! `span`, `trace`, `workload`, `ingest` and `search` are pure: they never do I/O and never await. Only
@@ -54,7 +55,10 @@
 //! 4. The scan takes what filters say of trace ids and time and rules files out: by hour, by
 //!    bucket of the trace id, by statistics, by the file's trace-id filter
 //!    ([`storage::TraceFilters`]); of the files left, the page index of their ids says which
-//!    rows can belong to the traces asked for. The counts show in `EXPLAIN ANALYZE`.
+//!    rows can belong to the traces asked for, and their indexes ([`storage::Indexes`]) which
+//!    can have the attributes, services and names asked for. Where [`table::NewestFirst`] saw
+//!    that the newest spans are enough, hours are asked newest first until there are enough.
+//!    The counts show in `EXPLAIN ANALYZE`.
 //! 5. DataFusion's own Parquet scan reads what is left. For each file an adapter maps logical
 //!    columns to stored ones and comparisons of ids and times to comparisons of bytes, so that
 //!    page statistics skip within the file, and filters are evaluated while decoding.
@@ -88,6 +92,7 @@ pub mod table;
 pub mod exec;
 pub mod functions;
 pub mod engine;
+pub mod server;
 pub mod cli;
 
 pub use config::Config;

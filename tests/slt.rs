@@ -152,6 +152,8 @@ fn config(pruning: bool) -> Config {
         query: QueryConfig {
             pruning,
             threads: Some(2),
+            // Many ranges of traces, of a page or two each.
+            trace_range_rows: 200,
             ..QueryConfig::default()
         },
         storage: StorageConfig {

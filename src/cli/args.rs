@@ -73,17 +73,12 @@ pub(crate) struct GlobalArgs {
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 
-    /// What to log to standard error: off, error, warn, info, debug, trace
+    /// What to log to standard error: off, error, warn, info, debug, trace [default: warn; for
+    /// serve warn,tracelake=info]
     ///
     /// Also takes directives for single modules, such as warn,tracelake=debug.
-    #[arg(
-        long,
-        global = true,
-        env = "TRACELAKE_LOG",
-        value_name = "LEVEL",
-        default_value = "warn"
-    )]
-    pub(crate) log: String,
+    #[arg(long, global = true, env = "TRACELAKE_LOG", value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
 }
 
 impl GlobalArgs {
@@ -110,6 +105,8 @@ pub(crate) enum Command {
     Compact(CompactArgs),
     Expire(ExpireArgs),
     Vacuum(VacuumArgs),
+    Serve(ServeArgs),
+    Load(LoadArgs),
     Generate(GenerateArgs),
 }
 
@@ -334,6 +331,62 @@ pub(crate) struct VacuumArgs {
     /// Print the summary as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Take spans from senders and answer queries, until told to end
+///
+/// Listens for OTLP (gRPC at 4317, HTTP at 4318, where Zipkin spans are taken too) and for queries
+/// over HTTP at 4320. The lake is made if it does not exist. Spans are acknowledged when they are
+/// committed. SIGTERM or Ctrl-C ends it in good order.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tracelake serve
+  tracelake serve --config tracelake.toml --check
+  tracelake serve --set otlp.grpc=0.0.0.0:4317 --set auth.allow_anonymous=true
+
+Every key of the file can also be given as a variable: TRACELAKE_HTTP__LISTEN is http.listen.
+Flags go over variables, variables over the file.")]
+pub(crate) struct ServeArgs {
+    /// The configuration, a TOML file
+    #[arg(long, value_name = "FILE", env = "TRACELAKE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// A key of the configuration and its value; can be given more than once
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// Only say whether the configuration can be used
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// Send synthetic traces over OTLP/gRPC as fast as they are acknowledged, and measure that
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub(crate) struct LoadArgs {
+    /// Where the server listens for OTLP over gRPC
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4317")]
+    pub(crate) to: String,
+
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) connections: u16,
+
+    /// Requests of a connection that wait for their acknowledgement at once
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) in_flight: u16,
+
+    /// Spans of a request
+    #[arg(long, value_name = "N", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch_spans: u32,
+
+    /// How long to send
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
+    pub(crate) duration: Duration,
 }
 
 /// Make synthetic traces, in the lake or as an OTLP file

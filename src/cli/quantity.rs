@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat};
 
+pub(crate) use crate::config::{parse_bytes, parse_duration};
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -84,43 +86,6 @@ pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
 /// Nanoseconds since the epoch as RFC 3339 in UTC, with the digits they need.
 pub(crate) fn time(unix_nano: i64) -> String {
     DateTime::from_timestamp_nanos(unix_nano).to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
-/// Reads a number of bytes: `4GiB`, `512 MB`, `1.5g`, `1048576`.
-///
-/// A unit of one letter is the binary one, as `-Xmx` and `docker -m` have it.
-pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
-    let text = text.trim();
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => KIB,
-        "m" | "mib" => MIB,
-        "g" | "gib" => GIB,
-        "t" | "tib" => GIB << 10,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        _ => return Err("use a size such as 512MiB, 4GiB or 2GB".to_string()),
-    };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "use a size such as 512MiB, 4GiB or 2GB".to_string())?;
-    let size = number * factor as f64;
-    if size < 1.0 || size >= usize::MAX as f64 {
-        return Err("the size is out of range".to_string());
-    }
-    Ok(size as usize)
-}
-
-/// Reads a duration: `30d`, `12h`, `1h 30m`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text.trim())
-        .map_err(|error| format!("{error}; use a duration such as 30d, 12h or 1h 30m"))
 }
 
 /// Reads a point in time in UTC: `2026-11-22T13:00:00Z`, where `T`, `Z` and the whole time of day

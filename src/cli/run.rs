@@ -12,7 +12,9 @@ use super::args::{Args, Command};
 use super::context::Context;
 use super::exit::Exit;
 use super::terminal::{Style, Terminal};
-use super::{compact, demo, expire, explain, generate, info, ingest, query, sql, trace, vacuum};
+use super::{
+    compact, demo, expire, explain, generate, info, ingest, load, query, serve, sql, trace, vacuum,
+};
 use crate::{Error, Result};
 
 /// Runs the command the arguments name, and says how it ended.
@@ -36,7 +38,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args, terminal: Terminal) -> Result<Exit> {
-    start_log(&args.global.log, terminal)?;
+    let log = match (&args.global.log, &args.command) {
+        (Some(log), _) => log,
+        // Whoever runs a server wants to see that it runs.
+        (None, Command::Serve(_)) => "warn,tracelake=info",
+        (None, _) => "warn",
+    };
+    start_log(log, terminal)?;
     let context = Context::try_new(&args.global, terminal)?;
     let result = match args.command {
         Command::Demo(args) => demo::run(&context, &args),
@@ -49,6 +57,8 @@ fn run(args: Args, terminal: Terminal) -> Result<Exit> {
         Command::Compact(args) => compact::run(&context, &args),
         Command::Expire(args) => expire::run(&context, &args),
         Command::Vacuum(args) => vacuum::run(&context, &args),
+        Command::Load(args) => load::run(&context, &args),
+        Command::Serve(args) => serve::run(&context, &args),
         Command::Generate(args) => generate::run(&context, &args),
     };
     context.shut_down();

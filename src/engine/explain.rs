@@ -14,12 +14,13 @@ use super::Session;
 use crate::error::{Error, Result};
 
 /// The steps of pruning in their order, with the metric that counts what each removed.
-const STEPS: [(&str, &str); 5] = [
+const STEPS: [(&str, &str); 6] = [
     ("time (hours)", "files_pruned_by_hour"),
     ("bucket of the trace id", "files_pruned_by_bucket"),
     ("statistics", "files_pruned_by_statistics"),
     ("trace-id filter", "files_pruned_by_trace_filter"),
     ("index", "files_pruned_by_index"),
+    ("newest rows found", "files_pruned_by_newest"),
 ];
 
 /// What a query that was run for it considered, pruned and read.

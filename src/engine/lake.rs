@@ -2,7 +2,7 @@
 //!
 //! Read [`Lake`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -13,11 +13,13 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use tokio::task::JoinSet;
 
-use super::Session;
+use super::lake_searcher::LakeSearcher;
+use super::session::SessionOptions;
 use super::trace_lookup::TraceLookup;
+use super::{Session, session};
 use crate::config::Config;
 use crate::error::Result;
-use crate::storage::{Indexes, Log, Operation, Store, TraceFilters, write_batch};
+use crate::storage::{Indexes, Log, MaintenanceLog, Operation, Store, TraceFilters, write_batch};
 use crate::table::TraceRows;
 
 /// How long a known snapshot is used before the log is asked for a newer one.
@@ -52,8 +54,10 @@ struct Inner {
     prefetches: Mutex<JoinSet<()>>,
     refreshed: Mutex<Instant>,
     indexes: Arc<Indexes>,
+    searcher: OnceLock<Arc<LakeSearcher>>,
     runtime: Arc<RuntimeEnv>,
     store_url: ObjectStoreUrl,
+    maintenance_log: Arc<MaintenanceLog>,
     config: Config,
 }
 
@@ -116,11 +120,13 @@ impl Lake {
                 log,
                 filters,
                 indexes: Arc::new(Indexes::new(index_bytes)),
+                searcher: OnceLock::new(),
                 traces: Arc::new(traces),
                 prefetches: Mutex::default(),
                 refreshed: Mutex::new(Instant::now()),
                 runtime,
                 store_url,
+                maintenance_log: Arc::default(),
                 config,
             }),
         })
@@ -138,7 +144,12 @@ impl Lake {
 
     /// A door for SQL. Sessions share caches and the memory limit, not settings or views.
     pub async fn session(&self) -> Result<Session> {
-        Session::try_new(self).await
+        self.session_with(SessionOptions::default()).await
+    }
+
+    /// A door for SQL that is narrower than the whole.
+    pub async fn session_with(&self, options: SessionOptions) -> Result<Session> {
+        Session::try_new(self, options).await
     }
 
     /// Sorts, writes and commits one batch of decoded spans, as
@@ -180,8 +191,18 @@ impl Lake {
         &self.inner.log
     }
 
+    pub(super) fn maintenance_log(&self) -> &Arc<MaintenanceLog> {
+        &self.inner.maintenance_log
+    }
+
     pub(super) fn filters(&self) -> &Arc<TraceFilters> {
         &self.inner.filters
+    }
+
+    /// What answers searches.
+    pub(super) fn searcher(&self) -> &Arc<LakeSearcher> {
+        let searcher = &self.inner.searcher;
+        searcher.get_or_init(|| Arc::new(session::searcher(self)))
     }
 
     /// The indexes of the lake's files, `None` where they are not to be used.

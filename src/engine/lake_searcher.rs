@@ -1,4 +1,4 @@
-//! Answers the searches of SQL.
+//! What answers the searches of a lake, of SQL and of programs alike.
 //!
 //! Read [`LakeSearcher`].
 
@@ -7,35 +7,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::execution::SessionState;
-use datafusion::prelude::SessionContext;
 
-use super::Lake;
 use super::search::Search;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::functions::table::TraceSearcher;
 use crate::search::{SearchPage, TraceQuery};
 use crate::storage::Log;
 use crate::table::SpansTable;
 
-/// Searches the spans of a lake with the settings of the session that asks.
+/// Searches the spans of a lake; made once for all its sessions.
 pub(super) struct LakeSearcher {
-    /// The state of the session, unless it is gone: the session holds this, not the other way.
-    state: Box<dyn Fn() -> Option<SessionState> + Send + Sync>,
-    spans: Arc<SpansTable>,
-    log: Arc<Log>,
-    window_spans: u64,
-}
-
-impl LakeSearcher {
-    pub(super) fn new(context: &SessionContext, spans: Arc<SpansTable>, lake: &Lake) -> Self {
-        let state = context.state_weak_ref();
-        Self {
-            state: Box::new(move || state.upgrade().map(|state| state.read().clone())),
-            spans,
-            log: Arc::clone(lake.log()),
-            window_spans: lake.config().query.search_window_spans,
-        }
-    }
+    pub(super) state: SessionState,
+    pub(super) spans: Arc<SpansTable>,
+    pub(super) log: Arc<Log>,
+    /// Spans of the window in which the newest traces are looked for first.
+    pub(super) window_spans: u64,
 }
 
 impl fmt::Debug for LakeSearcher {
@@ -44,16 +30,20 @@ impl fmt::Debug for LakeSearcher {
     }
 }
 
+impl LakeSearcher {
+    /// How many traces a query finds, whatever its limit and page.
+    pub(super) async fn count(&self, query: &TraceQuery) -> Result<u64> {
+        query.validate()?;
+        let snapshot = self.log.snapshot();
+        Search::try_new(self, &snapshot, query)?.total().await
+    }
+}
+
 #[async_trait]
 impl TraceSearcher for LakeSearcher {
     async fn search(&self, query: &TraceQuery) -> Result<SearchPage> {
         let start = query.start()?;
-        let Some(state) = (self.state)() else {
-            return Err(Error::internal("a search outlived its session"));
-        };
         let snapshot = self.log.snapshot();
-        let spans = Arc::clone(&self.spans) as _;
-        let search = Search::try_new(&state, &snapshot, spans, query, self.window_spans)?;
-        search.page(start).await
+        Search::try_new(self, &snapshot, query)?.page(start).await
     }
 }

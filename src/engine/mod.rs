@@ -2,12 +2,19 @@
 
 mod lake;
 mod session;
+mod statement_memory;
+mod nested_json;
 mod aliases;
 mod views;
+mod description;
 mod explain;
 mod ingest;
+mod received;
+mod commit_queue;
 mod maintenance;
+mod upkeep;
 mod info;
+mod lake_stats;
 mod search;
 mod search_plan;
 mod search_window;
@@ -18,12 +25,17 @@ mod trace_lookup;
 mod traces;
 mod trace_queries;
 
+pub use commit_queue::{CommitQueue, CommitStats};
+pub use description::Description;
 pub use explain::ExplainReport;
 pub use info::LakeInfo;
 pub use ingest::{IngestProgress, IngestReport, Source, SourceKind};
 pub use lake::{AppendOutcome, Lake};
+pub use lake_stats::LakeStats;
 pub use maintenance::{CompactionReport, CompactionStep, ExpiryReport};
-pub use session::{QueryStream, Session, Statement};
+pub use nested_json::NestedAsJson;
+pub use received::Receipt;
+pub use session::{QueryStream, Session, SessionOptions, Statement};
 pub use trace_cache::TraceCacheStatistics;
 pub use trace_lookup::{FoundTraces, LookupOptions, MissingFile};
 pub use traces::Prefetch;

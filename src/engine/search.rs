@@ -1,32 +1,40 @@
 //! Searching for traces.
 //!
-//! Read [`Session::search`]. A search first finds traces and their place in
-//! the order from their matching spans, then reads the whole traces of the page. The newest are
-//! looked for in windows of hours, newest first, that grow until the page is full.
+//! Read [`Lake::search`]. A search first finds traces and their place in the order from their
+//! matching spans, then reads the whole traces of the page. The newest are looked for in windows of
+//! hours, newest first, that grow until the page is full.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
-use datafusion::catalog::{Session as PlanningSession, TableProvider};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use futures::{Stream, TryStreamExt};
 
+use super::Lake;
+use super::lake_searcher::LakeSearcher;
 use super::search_plan::{SearchPlan, Slice, TimeWindow};
 use super::search_spans::TraceSpans;
 use super::search_window::windows;
-use super::{Lake, Session};
 use crate::error::Result;
+use crate::functions::table::TraceSearcher;
 use crate::search::{Cursor, PageStart, SearchHit, SearchOrder, SearchPage, TraceQuery};
 use crate::span::TraceId;
 use crate::storage::Snapshot;
 
 impl Lake {
-    /// One page of traces, as [`Session::search`] answers it.
+    /// One page of the traces a query finds.
+    ///
+    /// Going from page to page by cursor shows no trace twice and leaves none out, while spans
+    /// keep arriving: a trace's place in the order is that of its latest or longest matching
+    /// span, so arriving spans move it to earlier pages only. What came or moved there after
+    /// those pages were read is not shown later. Pages by number are each read anew and promise
+    /// this only while nothing arrives. (Hours that expire between pages take traces away.)
     ///
     /// ```
     /// # async fn run() -> tracelake::Result<()> {
@@ -41,10 +49,12 @@ impl Lake {
     /// # tokio::runtime::Runtime::new().unwrap().block_on(run()).unwrap();
     /// ```
     pub async fn search(&self, query: &TraceQuery) -> Result<SearchPage> {
-        self.session().await?.search(query).await
+        self.refresh().await?;
+        self.searcher().search(query).await
     }
 
-    /// All traces found, as [`Session::search_stream`] reads them.
+    /// All traces a query finds, in its order, read a page of its limit at a time as they are
+    /// asked for.
     ///
     /// ```
     /// # async fn run() -> tracelake::Result<()> {
@@ -52,69 +62,24 @@ impl Lake {
     /// use tracelake::search::TraceQuery;
     ///
     /// let lake = tracelake::Lake::create("memory:///", Default::default()).await?;
-    /// let hits: Vec<_> = lake.search_stream(TraceQuery::new()).await?.try_collect().await?;
+    /// let hits: Vec<_> = lake.search_stream(TraceQuery::new()).try_collect().await?;
     /// assert!(hits.is_empty());
     /// # Ok(())
     /// # }
     /// # tokio::runtime::Runtime::new().unwrap().block_on(run()).unwrap();
     /// ```
-    pub async fn search_stream(
-        &self,
-        query: TraceQuery,
-    ) -> Result<impl Stream<Item = Result<SearchHit>> + Send + use<>> {
-        Ok(self.session().await?.search_stream(query))
-    }
-
-    /// How many traces a search finds, whatever its limit and page.
-    ///
-    /// ```
-    /// # async fn run() -> tracelake::Result<()> {
-    /// use tracelake::search::TraceQuery;
-    ///
-    /// let lake = tracelake::Lake::create("memory:///", Default::default()).await?;
-    /// assert_eq!(lake.search_count(&TraceQuery::new()).await?, 0);
-    /// # Ok(())
-    /// # }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(run()).unwrap();
-    /// ```
-    pub async fn search_count(&self, query: &TraceQuery) -> Result<u64> {
-        self.session().await?.search_count(query).await
-    }
-}
-
-impl Session {
-    /// One page of the traces a query finds.
-    ///
-    /// Going from page to page by cursor shows no trace twice and leaves none out, while spans
-    /// keep arriving: a trace's place in the order is that of its latest or longest matching
-    /// span, so arriving spans move it to earlier pages only. What came or moved there after
-    /// those pages were read is not shown later. Pages by number are each read anew and promise
-    /// this only while nothing arrives. (Hours that expire between pages take traces away.)
-    pub async fn search(&self, query: &TraceQuery) -> Result<SearchPage> {
-        let start = query.start()?;
-        self.lake().refresh().await?;
-        let state = self.context().state();
-        let spans = self.context().table_provider("spans").await?;
-        let snapshot = self.lake().log().snapshot();
-        let window_spans = self.lake().config().query.search_window_spans;
-        let search = Search::try_new(&state, &snapshot, spans, query, window_spans)?;
-        search.page(start).await
-    }
-
-    /// All traces a query finds, in its order, read a page of its limit at a time as they are
-    /// asked for.
     pub fn search_stream(
         &self,
         query: TraceQuery,
     ) -> impl Stream<Item = Result<SearchHit>> + Send + use<> {
-        let session = self.clone();
+        let lake = self.clone();
         let pages = futures::stream::try_unfold(Some(query), move |query| {
-            let session = session.clone();
+            let lake = lake.clone();
             async move {
                 let Some(query) = query else {
                     return Ok::<_, crate::Error>(None);
                 };
-                let page = session.search(&query).await?;
+                let page = lake.search(&query).await?;
                 let next = page.next_cursor.map(|cursor| TraceQuery {
                     cursor: Some(cursor),
                     page: None,
@@ -128,16 +93,25 @@ impl Session {
     }
 
     /// How many traces a query finds, whatever its limit and page.
+    ///
+    /// ```
+    /// # async fn run() -> tracelake::Result<()> {
+    /// use tracelake::search::TraceQuery;
+    ///
+    /// let lake = tracelake::Lake::create("memory:///", Default::default()).await?;
+    /// assert_eq!(lake.search_count(&TraceQuery::new()).await?, 0);
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(run()).unwrap();
+    /// ```
     pub async fn search_count(&self, query: &TraceQuery) -> Result<u64> {
-        query.validate()?;
-        self.lake().refresh().await?;
-        let state = self.context().state();
-        let spans = self.context().table_provider("spans").await?;
-        let snapshot = self.lake().log().snapshot();
-        let search = Search::try_new(&state, &snapshot, spans, query, 0)?;
-        search.total().await
+        self.refresh().await?;
+        self.searcher().count(query).await
     }
 }
+
+/// Matching spans that are looked at for each trace wanted; a trace may have several.
+const SPANS_PER_TRACE: usize = 8;
 
 /// Traces that are looked at beyond those wanted, where a matching span does not yet decide.
 const CANDIDATES: usize = 100;
@@ -163,29 +137,25 @@ struct Found {
 
 /// One search under way.
 pub(super) struct Search<'a> {
-    state: &'a dyn PlanningSession,
+    searcher: &'a LakeSearcher,
     snapshot: &'a Snapshot,
     query: &'a TraceQuery,
     plan: SearchPlan,
-    /// Spans of the first window.
-    window_spans: u64,
 }
 
 impl<'a> Search<'a> {
-    /// The search of `query` in `spans`, which show the files of `snapshot`.
+    /// The search of `query` in the files of `snapshot`.
     pub(super) fn try_new(
-        state: &'a dyn PlanningSession,
+        searcher: &'a LakeSearcher,
         snapshot: &'a Snapshot,
-        spans: Arc<dyn TableProvider>,
         query: &'a TraceQuery,
-        window_spans: u64,
     ) -> Result<Self> {
+        let spans = provider_as_source(Arc::clone(&searcher.spans) as _);
         Ok(Self {
-            window_spans,
-            state,
+            searcher,
             snapshot,
             query,
-            plan: SearchPlan::try_new(query, provider_as_source(spans))?,
+            plan: SearchPlan::try_new(query, spans)?,
         })
     }
 
@@ -257,8 +227,8 @@ impl<'a> Search<'a> {
             let end = cursor.key.saturating_add(1);
             range.to_nano = Some(range.to_nano.map_or(end, |to| to.min(end)));
         }
-        let windows = windows(self.snapshot, range, self.window_spans);
-        if windows.len() < 2 {
+        let windows = windows(self.snapshot, range, self.searcher.window_spans);
+        if windows.len() < 2 && !self.plan.is_of_same_span() {
             return Ok(None);
         }
         let mut newest = Newest {
@@ -282,35 +252,27 @@ impl<'a> Search<'a> {
         fetch: usize,
         newest: &mut Newest,
     ) -> Result<bool> {
+        if self.plan.is_of_same_span() {
+            self.newest_by_span(window, fetch, newest).await?;
+            return Ok(true);
+        }
         let mut after = newest.cursor;
         while newest.found.len() < fetch {
-            let wanted = fetch - newest.found.len();
-            let same_span = self.plan.is_of_same_span();
             let slice = Slice {
                 window,
                 after,
                 skip: 0,
-                fetch: if same_span {
-                    wanted
-                } else {
-                    wanted + CANDIDATES
-                },
+                fetch: fetch - newest.found.len() + CANDIDATES,
             };
-            let mut some = self.found(&self.plan.candidates(&slice)?).await?;
+            let some = self.found(&self.plan.candidates(&slice)?).await?;
             let is_last = some.len() < slice.fetch;
             after = some.last().map(|last| self.place_of(last));
-            some.retain(|trace| newest.seen.insert(trace.trace_id));
-            if let Some(cursor) = &newest.cursor {
-                let before = self.ids(&some, |ids| self.plan.before(ids, cursor)).await?;
-                some.retain(|trace| !before.contains(&trace.trace_id));
-            }
-            if !same_span {
-                newest.rounds += 1;
-                let whole = self.ids(&some, |ids| self.plan.fulfilling(ids)).await?;
-                some.retain(|trace| whole.contains(&trace.trace_id));
-            }
+            let mut some = self.not_seen(some, newest).await?;
+            let whole = self.ids(&some, |ids| self.plan.fulfilling(ids)).await?;
+            some.retain(|trace| whole.contains(&trace.trace_id));
             newest.found.extend(some);
             newest.found.truncate(fetch);
+            newest.rounds += 1;
             if is_last {
                 break;
             }
@@ -319,6 +281,47 @@ impl<'a> Search<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Goes on with one window where a single span decides.
+    async fn newest_by_span(
+        &self,
+        mut window: TimeWindow,
+        fetch: usize,
+        newest: &mut Newest,
+    ) -> Result<()> {
+        let wanted = fetch - newest.found.len();
+        let mut span_count = wanted.saturating_mul(SPANS_PER_TRACE);
+        while newest.found.len() < fetch {
+            let mut some = self
+                .found(&self.plan.newest_spans(window, span_count)?)
+                .await?;
+            let is_last = some.len() < span_count;
+            if !is_last && let Some(oldest) = some.last().map(|span| span.key) {
+                // Others may have started in the same moment.
+                some.truncate(some.partition_point(|span| span.key > oldest));
+                window.to_nano = Some(oldest.saturating_add(1));
+                span_count = span_count.saturating_mul(2);
+            }
+            some.sort_by_key(|span| (Reverse(span.key), span.trace_id));
+            let some = self.not_seen(some, newest).await?;
+            newest.found.extend(some);
+            newest.found.truncate(fetch);
+            if is_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of some traces that were not seen and stand behind the cursor, each once.
+    async fn not_seen(&self, mut some: Vec<Found>, newest: &mut Newest) -> Result<Vec<Found>> {
+        some.retain(|trace| newest.seen.insert(trace.trace_id));
+        if let Some(cursor) = &newest.cursor {
+            let before = self.ids(&some, |ids| self.plan.before(ids, cursor)).await?;
+            some.retain(|trace| !before.contains(&trace.trace_id));
+        }
+        Ok(some)
     }
 
     /// Those of some traces that a plan made for their ids lets through.
@@ -391,7 +394,7 @@ impl<'a> Search<'a> {
 
     async fn spans(&self, plan: &LogicalPlan) -> Result<TraceSpans> {
         let mut rows = self.run(plan).await?;
-        let mut spans = TraceSpans::new(&self.state.runtime_env().memory_pool);
+        let mut spans = TraceSpans::new(&self.searcher.state.runtime_env().memory_pool);
         while let Some(batch) = rows.try_next().await? {
             spans.add(&batch)?;
         }
@@ -407,7 +410,8 @@ impl<'a> Search<'a> {
     }
 
     async fn run(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
-        let plan = self.state.create_physical_plan(plan).await?;
-        Ok(execute_stream(plan, self.state.task_ctx())?)
+        let state = &self.searcher.state;
+        let plan = state.create_physical_plan(plan).await?;
+        Ok(execute_stream(plan, state.task_ctx())?)
     }
 }

@@ -98,6 +98,16 @@ impl SearchPlan {
         self.page_of(self.grouped(slice.window)?, slice)
     }
 
+    /// The traces of the newest matching spans in a window, a row a span, the newest first.
+    pub(super) fn newest_spans(&self, window: TimeWindow, fetch: usize) -> Result<LogicalPlan> {
+        let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
+        let plan = plan.filter(self.matching(window))?;
+        let plan = plan.project(vec![col("trace_id"), col("start_time")])?;
+        // By time alone: that is how the table knows that older spans need not be read.
+        let plan = plan.sort_with_limit(vec![col("start_time").sort(false, false)], Some(fetch))?;
+        Ok(plan.build()?)
+    }
+
     /// Traces with a matching span in the window, and its place, whether or not other conditions
     /// are fulfilled by other spans of theirs.
     pub(super) fn candidates(&self, slice: &Slice) -> Result<LogicalPlan> {
@@ -212,7 +222,7 @@ impl SearchPlan {
         let fulfilled = if self.same_span {
             all_of(terms)
         } else {
-            terms.reduce(Expr::or).unwrap_or_else(|| lit(true))
+            any_of(terms).unwrap_or_else(|| lit(true))
         };
         all_of(window.filters().into_iter().chain([fulfilled]))
     }
@@ -257,10 +267,27 @@ fn time(nano: i64) -> Expr {
 }
 
 fn all_of(terms: impl IntoIterator<Item = Expr>) -> Expr {
-    terms
-        .into_iter()
-        .reduce(Expr::and)
-        .unwrap_or_else(|| lit(true))
+    joined(terms.into_iter().collect(), Expr::and).unwrap_or_else(|| lit(true))
+}
+
+fn any_of(terms: impl IntoIterator<Item = Expr>) -> Option<Expr> {
+    joined(terms.into_iter().collect(), Expr::or)
+}
+
+/// Terms joined in pairs and pairs of pairs: many of them make no deep expression.
+fn joined(mut terms: Vec<Expr>, join: fn(Expr, Expr) -> Expr) -> Option<Expr> {
+    while terms.len() > 1 {
+        let mut pairs = Vec::with_capacity(terms.len().div_ceil(2));
+        let mut rest = terms.into_iter();
+        while let Some(first) = rest.next() {
+            pairs.push(match rest.next() {
+                Some(second) => join(first, second),
+                None => first,
+            });
+        }
+        terms = pairs;
+    }
+    terms.pop()
 }
 
 /// What is asked of spans besides their time, each as an expression.
@@ -300,13 +327,16 @@ fn terms(query: &TraceQuery) -> Result<Vec<Expr>> {
 /// Makes expressions of conditions on attributes.
 struct Attributes {
     text: Arc<ScalarUDF>,
+    exists: Arc<ScalarUDF>,
     any: Arc<ScalarUDF>,
 }
 
 impl Default for Attributes {
     fn default() -> Self {
+        let attribute = |output| Arc::new(ScalarUDF::from(AttributeFunc::new(output)));
         Self {
-            text: Arc::new(ScalarUDF::from(AttributeFunc::new(AttributeOutput::Text))),
+            text: attribute(AttributeOutput::Text),
+            exists: attribute(AttributeOutput::Exists),
             any: Arc::new(ScalarUDF::from(AnyAttributeFunc::default())),
         }
     }
@@ -324,9 +354,7 @@ impl Attributes {
             Condition::Or(any) => {
                 let any = any.iter().map(|inner| self.condition(inner));
                 let any = any.collect::<Result<Vec<_>>>()?;
-                any.into_iter()
-                    .reduce(Expr::or)
-                    .unwrap_or_else(|| lit(false))
+                any_of(any).unwrap_or_else(|| lit(false))
             }
             Condition::Not(inner) => Expr::IsNotTrue(Box::new(self.condition(inner)?)),
         })
@@ -375,7 +403,11 @@ impl Attributes {
 
     /// A test of one key of a column of JSON objects.
     fn test(&self, column: &str, key: &str, test: &AttributeTest) -> Expr {
-        let value = self.text.call(vec![col(column), lit(key)]);
+        let arguments = vec![col(column), lit(key)];
+        if *test == AttributeTest::Exists {
+            return self.exists.call(arguments);
+        }
+        let value = self.text.call(arguments);
         match test {
             AttributeTest::Exists => value.is_not_null(),
             AttributeTest::Equal(other) => value.eq(literal(other)),

@@ -10,33 +10,44 @@ use std::task::{Context, Poll};
 
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::config::Dialect;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan};
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::{DdlStatement, Documentation, LogicalPlan, ScalarUDF};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
+use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures::{Stream, TryStreamExt};
 
 use super::aliases::resolve_aliases;
 use super::lake_searcher::LakeSearcher;
+use super::statement_memory::limited_runtime;
 use super::{Lake, views};
 use crate::error::{Error, Result};
-use crate::exec::{self, TraceRelationTable};
-use crate::functions::table::{NamedArguments, TraceReader, substitute_parameters};
+use crate::exec::{
+    self, EdgeCountsRelation, ServiceEdgesRelation, TraceRelation, TraceRelationTable,
+};
+use crate::functions::scalar::AttributeFunc;
+use crate::functions::table::{TableCalls, TraceReader, substitute_parameters};
+use crate::functions::time_range::TraceRelations;
 use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
-use crate::table::{IdLiterals, LakeFilesTable, SpansTable, StoredComparisons, TraceScope};
+use crate::span::{AttributeOutput, TraceId};
+use crate::table::{
+    Catalog, CatalogTable, IdLiterals, ItemFilters, LakeFilesTable, LakeMaintenanceTable,
+    NewestFirst, SpansTable, StoredComparisons, TraceScope,
+};
 
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 9] = [
+const RELATIONS: [&str; 14] = [
     "spans",
     "span_events",
     "span_links",
@@ -44,21 +55,55 @@ const RELATIONS: [&str; 9] = [
     "span_tree",
     "service_edges",
     "critical_paths",
+    "services",
+    "operations",
+    "attribute_keys",
+    "attribute_values",
     "lake_files",
+    "lake_maintenance",
     "table_functions",
 ];
+
+/// What a session may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Whether statements may only ask: none makes tables, reads files of this machine or
+    /// changes settings. For people who are not at this machine.
+    pub only_queries: bool,
+    /// Memory that one statement may use, in bytes; as much as all where not said.
+    pub statement_memory_bytes: Option<usize>,
+}
 
 /// SQL over one lake.
 #[derive(Clone)]
 pub struct Session {
     lake: Lake,
     context: SessionContext,
+    options: SessionOptions,
 }
 
 /// One parsed statement of a script.
 #[derive(Debug, Clone)]
 pub struct Statement {
-    parsed: ParsedStatement,
+    pub(super) parsed: ParsedStatement,
+}
+
+impl Statement {
+    /// What was parsed, where that is plain SQL.
+    pub fn syntax(&self) -> Option<&ast::Statement> {
+        match &self.parsed {
+            ParsedStatement::Statement(statement) => Some(statement),
+            _ => None,
+        }
+    }
+}
+
+impl From<ast::Statement> for Statement {
+    fn from(statement: ast::Statement) -> Self {
+        Self {
+            parsed: ParsedStatement::Statement(Box::new(statement)),
+        }
+    }
 }
 
 impl std::fmt::Display for Statement {
@@ -68,51 +113,36 @@ impl std::fmt::Display for Statement {
 }
 
 impl Session {
-    pub(super) async fn try_new(lake: &Lake) -> Result<Self> {
-        let context = SessionContext::new_with_state(
-            SessionStateBuilder::new()
-                .with_config(session_config(lake))
-                .with_runtime_env(Arc::clone(lake.runtime()))
-                .with_default_features()
-                .with_expr_planners(expr_planners())
-                .with_relation_planners(vec![Arc::new(named_arguments())])
-                .with_analyzer_rules(analyzer_rules())
-                .with_physical_optimizer_rule(Arc::new(StoredComparisons))
-                .build(),
-        );
+    pub(super) async fn try_new(lake: &Lake, options: SessionOptions) -> Result<Self> {
+        let context = SessionContext::new_with_state(state(lake));
         for function in functions::scalar::all() {
             context.register_udf(function.as_ref().clone());
         }
         for function in functions::aggregate::all() {
             context.register_udaf(function.as_ref().clone());
         }
-        let spans = Arc::new(SpansTable::new(
-            Arc::clone(lake.log()),
-            Arc::clone(lake.filters()),
-            lake.indexes().cloned(),
-            lake.store_url().clone(),
-            lake.config().query.pruning,
-        ));
+        let spans = spans_table(lake);
+        register_trace_relations(&context, lake, &spans)?;
         let reader: Arc<dyn TraceReader> = Arc::clone(lake.traces()) as _;
-        let searcher = LakeSearcher::new(&context, Arc::clone(&spans), lake);
-        for function in functions::table::all(&reader, Arc::new(searcher)) {
+        let searcher = Arc::clone(lake.searcher());
+        for function in functions::table::all(&reader, searcher) {
             context.register_udtf(function.name, function.implementation);
         }
-        for relation in exec::relations() {
-            let name = relation.name();
-            let margin = lake.config().query.trace_margin;
-            let scope = TraceScope::with_margin(margin);
-            let table = TraceRelationTable::new(Arc::clone(&spans), relation, scope);
-            context.register_table(name, Arc::new(table))?;
+        for catalog in Catalog::ALL {
+            let table = CatalogTable::new(catalog, Arc::clone(&spans));
+            context.register_table(catalog.name(), Arc::new(table))?;
         }
         context.register_table("spans", spans)?;
         context.register_table("table_functions", Arc::new(table_functions()?))?;
         let files = LakeFilesTable::new(Arc::clone(lake.log()));
         context.register_table("lake_files", Arc::new(files))?;
+        let maintenance = LakeMaintenanceTable::new(Arc::clone(lake.maintenance_log()));
+        context.register_table("lake_maintenance", Arc::new(maintenance))?;
         views::register(&context).await?;
         Ok(Self {
             lake: lake.clone(),
             context,
+            options,
         })
     }
 
@@ -143,6 +173,13 @@ impl Session {
         }
     }
 
+    /// The spans of one trace, with all columns, in the order they began.
+    pub async fn trace_rows(&self, trace_id: TraceId) -> Result<QueryStream> {
+        let sql = "SELECT * FROM spans WHERE trace_id = $1 ORDER BY start_time, span_id";
+        let parameter = ScalarValue::from(trace_id.to_string());
+        self.query(sql, &[("1".to_string(), parameter)]).await
+    }
+
     /// Runs one parsed statement.
     pub async fn run(
         &self,
@@ -150,11 +187,57 @@ impl Session {
         parameters: &[(String, ScalarValue)],
     ) -> Result<QueryStream> {
         let plan = self.plan(statement, parameters).await?;
-        let stream = datafusion::physical_plan::execute_stream(plan, self.context.task_ctx())?;
+        self.execute(plan)
+    }
+
+    /// Runs a logical plan of [`Session::logical_plan`], its placeholders filled.
+    pub async fn run_plan(&self, plan: LogicalPlan) -> Result<QueryStream> {
+        self.refuse_writes(&plan)?;
+        self.lake.refresh().await?;
+        let frame = self.context.execute_logical_plan(plan).await?;
+        self.execute(frame.create_physical_plan().await?)
+    }
+
+    /// The logical plan of a statement as written, with its placeholders.
+    pub async fn logical_plan(&self, statement: Statement) -> Result<LogicalPlan> {
+        self.logical_plan_with(statement, &[]).await
+    }
+
+    pub(super) async fn logical_plan_with(
+        &self,
+        statement: Statement,
+        parameters: &[(String, ScalarValue)],
+    ) -> Result<LogicalPlan> {
+        self.lake.refresh().await?;
+        let mut parsed = statement.parsed;
+        resolve_aliases(&mut parsed);
+        substitute_parameters(&mut parsed, parameters);
+        let plan = self.context.state().statement_to_plan(parsed).await?;
+        self.refuse_writes(&plan)?;
+        Ok(plan)
+    }
+
+    fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<QueryStream> {
+        let mut task = TaskContext::from(&self.context);
+        if let Some(limit) = self.options.statement_memory_bytes {
+            task = task.with_runtime(limited_runtime(self.lake.runtime(), limit));
+        }
+        let stream = datafusion::physical_plan::execute_stream(plan, Arc::new(task))?;
         Ok(QueryStream {
             schema: stream.schema(),
             stream,
         })
+    }
+
+    fn refuse_writes(&self, plan: &LogicalPlan) -> Result<()> {
+        if self.options.only_queries {
+            let options = SQLOptions::new()
+                .with_allow_dml(false)
+                .with_allow_ddl(false)
+                .with_allow_statements(false);
+            return Ok(options.verify_plan(plan)?);
+        }
+        refuse_writes(plan)
     }
 
     /// The physical plan of a statement.
@@ -163,12 +246,7 @@ impl Session {
         statement: Statement,
         parameters: &[(String, ScalarValue)],
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.lake.refresh().await?;
-        let mut parsed = statement.parsed;
-        resolve_aliases(&mut parsed);
-        substitute_parameters(&mut parsed, parameters);
-        let plan = self.context.state().statement_to_plan(parsed).await?;
-        refuse_writes(&plan)?;
+        let plan = self.logical_plan_with(statement, parameters).await?;
         let plan = if parameters.is_empty() {
             plan
         } else {
@@ -182,11 +260,40 @@ impl Session {
     pub fn context(&self) -> &SessionContext {
         &self.context
     }
+}
 
-    /// The lake behind it.
-    pub(super) fn lake(&self) -> &Lake {
-        &self.lake
+/// The relations over whole traces, and the functions made of them.
+fn register_trace_relations(
+    context: &SessionContext,
+    lake: &Lake,
+    spans: &Arc<SpansTable>,
+) -> Result<()> {
+    let scope = TraceScope {
+        margin: lake.config().query.trace_margin,
+        range_rows: lake.config().query.trace_range_rows,
+    };
+    let table = |relation: Arc<dyn TraceRelation>| -> Arc<dyn TableProvider> {
+        let spans = Arc::clone(spans);
+        Arc::new(TraceRelationTable::new(spans, relation, scope))
+    };
+    let attribute = Arc::new(ScalarUDF::from(AttributeFunc::new(AttributeOutput::Text)));
+    for relation in exec::relations(&attribute) {
+        context.register_table(relation.name(), table(relation))?;
     }
+    let calls = ServiceEdgesRelation::calls(attribute);
+    let strict = ServiceEdgesRelation::strict();
+    let relations = TraceRelations {
+        traces: table(Arc::new(exec::TracesRelation)),
+        span_tree: table(Arc::new(exec::SpanTreeRelation::default())),
+        edge_counts: table(Arc::new(EdgeCountsRelation::new(calls.clone()))),
+        service_edges: table(Arc::new(calls)),
+        strict_counts: table(Arc::new(EdgeCountsRelation::new(strict.clone()))),
+        strict_edges: table(Arc::new(strict)),
+    };
+    for function in functions::time_range::all(&relations) {
+        context.register_udtf(function.name, function.implementation);
+    }
+    Ok(())
 }
 
 /// A session reads: spans come in by ingest, results go out by whoever called. Tables and views
@@ -238,6 +345,40 @@ fn table_functions() -> Result<MemTable> {
     Ok(MemTable::try_new(schema, vec![vec![batch]])?)
 }
 
+/// How statements are planned and run.
+fn state(lake: &Lake) -> SessionState {
+    SessionStateBuilder::new()
+        .with_config(session_config(lake))
+        .with_runtime_env(Arc::clone(lake.runtime()))
+        .with_default_features()
+        .with_expr_planners(expr_planners())
+        .with_relation_planners(vec![Arc::new(table_calls())])
+        .with_analyzer_rules(analyzer_rules())
+        .with_optimizer_rules(optimizer_rules())
+        .with_physical_optimizer_rule(Arc::new(StoredComparisons))
+        .build()
+}
+
+fn spans_table(lake: &Lake) -> Arc<SpansTable> {
+    Arc::new(SpansTable::new(
+        Arc::clone(lake.log()),
+        Arc::clone(lake.filters()),
+        lake.indexes().cloned(),
+        lake.store_url().clone(),
+        lake.config().query.pruning,
+    ))
+}
+
+/// What searches the lake for all its sessions. It plans as they do, with nothing registered.
+pub(super) fn searcher(lake: &Lake) -> LakeSearcher {
+    LakeSearcher {
+        state: state(lake),
+        spans: spans_table(lake),
+        log: Arc::clone(lake.log()),
+        window_spans: lake.config().query.search_window_spans,
+    }
+}
+
 fn session_config(lake: &Lake) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_information_schema(true)
@@ -260,9 +401,9 @@ fn expr_planners() -> Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner
     planners
 }
 
-fn named_arguments() -> NamedArguments {
+fn table_calls() -> TableCalls {
     let manuals = functions::table::manuals();
-    NamedArguments::new(manuals.iter().map(|(name, manual)| (*name, manual)))
+    TableCalls::new(manuals.iter().map(|(name, manual)| (*name, manual)))
 }
 
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
@@ -273,6 +414,18 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(AttributeComparison::default()),
     ];
     rules.extend(Analyzer::new().rules);
+    rules
+}
+
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    // When filters have reached the scan, and are still written as it was told them.
+    let pushed = rules
+        .iter()
+        .position(|rule| rule.name() == "push_down_filter");
+    let at = pushed.map_or(rules.len(), |at| at + 1);
+    rules.insert(at, Arc::new(NewestFirst));
+    rules.insert(at, Arc::new(ItemFilters));
     rules
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Result, exec_err};
+use datafusion::physical_expr::projection::ProjectionExpr;
 
 use super::column_buffer::{id_column, time_column};
 use super::needs::Needs;
@@ -70,7 +71,7 @@ impl TraceRelation for CriticalPathsRelation {
         Needs::TREE
     }
 
-    fn passed(&self, _projection: &[usize]) -> Vec<usize> {
+    fn passed(&self, _projection: &[usize]) -> Vec<ProjectionExpr> {
         Vec::new()
     }
 

@@ -11,11 +11,11 @@ use datafusion::common::Result;
 use datafusion::execution::TaskContext;
 use futures::TryStreamExt;
 
+use super::edge_finder::stored_links;
 use super::needs::Needs;
 use super::range_rows::{RangeRows, trace_numbers};
-use super::service_edges::stored_links;
-use crate::span::{SpanKind, TraceId};
-use crate::table::{TraceScan, trace_id_index};
+use crate::span::{SpanKind, TraceId, column};
+use crate::table::{TraceScan, scan_column, stored_index};
 use crate::trace::LinkTarget;
 
 /// Looks up the spans to which CONSUMER spans of a range link, among all that the scan may read,
@@ -37,18 +37,19 @@ pub(super) async fn follow_links(
         return Ok(());
     }
     let columns = [
-        trace_id_index()?,
+        stored_index(column::TRACE_ID)?,
         Needs::SPAN_ID.index()?,
         Needs::KIND.index()?,
         Needs::SERVICE.index()?,
     ];
+    let reader = scan.reader(columns.map(scan_column).to_vec())?;
     let mut linked = HashMap::new();
     for file in 0..scan.file_count() {
         let stretches = scan.rows_of(file, &ids);
         if stretches.is_empty() {
             continue;
         }
-        let mut batches = scan.read(file, &stretches, &columns, Arc::clone(context))?;
+        let mut batches = scan.read(&reader, file, &stretches, Arc::clone(context))?;
         while let Some(batch) = batches.try_next().await? {
             add_found(&batch, &wanted, rows, &mut linked)?;
         }
@@ -59,7 +60,7 @@ pub(super) async fn follow_links(
 
 /// The traces and spans to which links of CONSUMER spans lead.
 fn outgoing(rows: &RangeRows) -> Vec<(u128, u64)> {
-    let links = rows.passed(1).and_then(|links| links.as_list_opt::<i32>());
+    let links = rows.passed(0).and_then(|links| links.as_list_opt::<i32>());
     let Some(links) = links else {
         return Vec::new();
     };

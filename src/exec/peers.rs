@@ -2,16 +2,15 @@
 //!
 //! Read [`Peers`].
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringViewBuilder};
 
 use super::numbering::Numbering;
-use crate::span::{JsonLookup, unquote};
 use crate::trace::NONE;
 
-/// The attributes that name a peer, the first that is there and not empty counts.
-const KEYS: [&str; 4] = [
+/// The attributes that name a peer; the first that is there and not empty counts.
+pub(super) const PEER_KEYS: [&str; 4] = [
     "peer.service",
     "server.address",
     "db.system.name",
@@ -29,24 +28,19 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// The number of the peer that a span's attributes, a JSON object, name; [`NONE`] where they
-    /// name none.
-    pub(super) fn of(&mut self, attributes: &str, services: &Numbering) -> u32 {
-        static LOOKUPS: LazyLock<[JsonLookup; 4]> = LazyLock::new(|| KEYS.map(JsonLookup::new));
-        for lookup in LOOKUPS.iter() {
-            let Some(value) = lookup.find(attributes) else {
-                continue;
-            };
-            let text = unquote(value);
-            if text.is_empty() || value == "null" {
-                continue;
-            }
-            return match services.find(&text) {
+    /// The number of the first of these names that is not empty; [`NONE`] where there is none.
+    pub(super) fn first<'a>(
+        &mut self,
+        mut names: impl Iterator<Item = &'a str>,
+        services: &Numbering,
+    ) -> u32 {
+        match names.find(|name| !name.is_empty()) {
+            None => NONE,
+            Some(name) => match services.find(name) {
                 Some(number) => number,
-                None => FIRST_PEER | self.others.number(&text),
-            };
+                None => FIRST_PEER | self.others.number(name),
+            },
         }
-        NONE
     }
 
     /// The names of numbers as a column.
@@ -70,17 +64,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_attribute_that_is_not_empty_names_the_peer() {
+    fn the_first_name_that_is_not_empty_counts_and_services_keep_their_numbers() {
         let mut services = Numbering::default();
         let cart = services.number("cart");
         let mut peers = Peers::default();
-        let of = |peers: &mut Peers, text| peers.of(text, &services);
-        assert_eq!(of(&mut peers, r#"{"peer.service":"cart"}"#), cart);
-        assert_eq!(of(&mut peers, r#"{"http.method":"GET"}"#), NONE);
-        let redis = of(&mut peers, r#"{"db.system":"redis","peer.service":""}"#);
+        assert_eq!(peers.first(["cart", "redis"].into_iter(), &services), cart);
+        assert_eq!(peers.first([""].into_iter(), &services), NONE);
+        let redis = peers.first(["", "redis"].into_iter(), &services);
         let names = peers.column(&[redis, cart], &services);
         let names = names.as_string_view();
         assert_eq!((names.value(0), names.value(1)), ("redis", "cart"));
-        assert_eq!(of(&mut peers, r#"{"db.system.name":"redis"}"#), redis);
+        assert_eq!(peers.first(["redis"].into_iter(), &services), redis);
     }
 }

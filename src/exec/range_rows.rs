@@ -21,6 +21,8 @@ use arrow::datatypes::{
 };
 use datafusion::common::{Result, exec_err};
 
+use super::file_places::FilePlaces;
+use super::id_set::IdSet;
 use super::needs::Needs;
 use super::numbering::Numbering;
 use crate::trace::{LinkTarget, NO_OFFSET, TraceColumns, UNFINISHED};
@@ -44,6 +46,7 @@ pub struct RangeRows {
     row_count: u32,
     passed: Vec<RecordBatch>,
     linked: HashMap<(u128, u64), LinkTarget>,
+    places: FilePlaces,
 }
 
 /// Columns for [`TraceColumns`] to point into.
@@ -51,7 +54,7 @@ pub struct RangeRows {
 pub(super) struct OwnedColumns {
     pub(super) span_id: Vec<u64>,
     pub(super) parent_span_id: Vec<u64>,
-    parent_offset: Vec<i32>,
+    pub(super) parent_offset: Vec<i32>,
     pub(super) start: Vec<i64>,
     pub(super) duration: Vec<i64>,
     pub(super) kind: Vec<i8>,
@@ -79,6 +82,17 @@ enum Places<'a> {
 }
 
 impl TraceRows<'_> {
+    /// Whether its parents are where the stored offsets lead, and nowhere else: the trace lies in
+    /// one file, no id stands in it twice, and each parent comes before its children, so that
+    /// there is no circle. Span ids and offsets must have been read.
+    pub(super) fn is_simple(&self, seen: &mut IdSet) -> bool {
+        let columns = &self.columns;
+        matches!(self.rows, Places::Run(_))
+            && columns.span_id.len() == columns.parent_offset.len()
+            && columns.parent_offset.iter().all(|offset| *offset < 0)
+            && seen.are_distinct(columns.span_id)
+    }
+
     /// Where a row of [`columns`](Self::columns) lies in the range.
     pub(super) fn place(&self, row: usize) -> u32 {
         match self.rows {
@@ -103,6 +117,26 @@ impl RangeRows {
         }
     }
 
+    /// What comes next are these rows of a file.
+    pub(super) fn begin_file(&mut self, file: usize, rows: Vec<Range<u64>>) {
+        self.places.begin(file, rows, self.row_count);
+    }
+
+    /// Remembers where the rows of the batch at hand that are taken in next lie in the file.
+    pub(super) fn locate(&mut self, wanted: &Range<usize>) {
+        self.places.locate(wanted, self.row_count);
+    }
+
+    /// Goes on to the next batch of the file, after so many rows.
+    pub(super) fn step(&mut self, rows: usize) {
+        self.places.step(rows);
+    }
+
+    /// The rows of a run in its file.
+    pub(super) fn file_rows(&self, run: &TraceRun) -> Vec<(usize, Range<u64>)> {
+        self.places.file_rows(run)
+    }
+
     /// Takes in consecutive rows of a file, all of traces that are wanted: the trace of each,
     /// the needed columns in the order of [`Needs::ALL`], and what is passed on as it is.
     pub(super) fn append(
@@ -122,8 +156,12 @@ impl RangeRows {
             let start = self.row_count + at;
             at += same.len() as u32;
             match self.runs.last_mut() {
-                // A run goes on in the next batch, or in the next file, which does no harm.
-                Some(last) if last.trace == same[0] && last.end == start => {
+                // A run goes on in the next batch of the file.
+                Some(last)
+                    if last.trace == same[0]
+                        && last.end == start
+                        && last.start >= self.places.first_row =>
+                {
                     last.end = self.row_count + at;
                 }
                 _ => self.runs.push(TraceRun {
@@ -175,27 +213,6 @@ impl RangeRows {
     /// The runs of all traces, those of one trace next to each other.
     pub(super) fn runs(&self) -> &[TraceRun] {
         &self.runs
-    }
-
-    /// The numbers of all traces, each once.
-    pub(super) fn distinct_traces(&self) -> Vec<u128> {
-        let mut traces: Vec<u128> = self.runs.iter().map(|run| run.trace).collect();
-        traces.dedup();
-        traces
-    }
-
-    /// Forgets the traces, by their places in [`distinct_traces`](Self::distinct_traces), that
-    /// are not to be kept.
-    pub(super) fn keep(&mut self, keep: &[bool]) {
-        let mut index = 0;
-        let mut previous = None;
-        self.runs.retain(|run| {
-            if previous.is_some_and(|trace| trace != run.trace) {
-                index += 1;
-            }
-            previous = Some(run.trace);
-            keep.get(index).copied().unwrap_or(true)
-        });
     }
 
     /// The spans of the trace whose first run is the one at `first`, and the index of the next

@@ -7,13 +7,16 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::datasource::TableType;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, ScalarUDF, TableProviderFilterPushDown};
+use datafusion::physical_expr::projection::ProjectionExpr;
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 
 use super::needs::Needs;
 use super::range_load::LoadPlan;
@@ -21,7 +24,8 @@ use super::range_rows::{RangeRows, TraceRows};
 use super::{
     CriticalPathsRelation, ServiceEdgesRelation, SpanTreeRelation, TraceExec, TracesRelation,
 };
-use crate::table::{SpansTable, TraceScope};
+use crate::span::logical_schema;
+use crate::table::{SpansTable, TraceScope, trace_scan_schema};
 
 /// A relation whose rows follow from whole traces, one trace at a time.
 pub trait TraceRelation: Debug + Send + Sync {
@@ -31,13 +35,37 @@ pub trait TraceRelation: Debug + Send + Sync {
     /// Its columns.
     fn schema(&self) -> SchemaRef;
 
+    /// Which of them is the trace id.
+    fn trace_id_column(&self) -> Option<usize> {
+        Some(0)
+    }
+
     /// What its columns at these indices need of each span.
     fn needs(&self, projection: &[usize]) -> Needs;
 
-    /// The columns of `spans`, by index, that it passes on as they are.
-    fn passed(&self, projection: &[usize]) -> Vec<usize>;
+    /// What of each span, as expressions over the schema of a scan of traces, it passes on as it
+    /// is.
+    fn passed(&self, projection: &[usize]) -> Vec<ProjectionExpr>;
 
-    /// Whether it wants to know where links to other traces lead; the second column passed on is
+    /// What is enough for simple traces, which lie in one file and whose parents are where the
+    /// stored offsets lead; `None` where that spares nothing. The others are read again. With
+    /// `any_start` no span is read that starts outside the time asked for.
+    fn quick_needs(&self, _projection: &[usize], _any_start: bool) -> Option<Needs> {
+        None
+    }
+
+    /// The same relation with more columns after its own, each computed of a span's columns.
+    fn with_computed(&self, _computed: &[Computed]) -> Option<Arc<dyn TraceRelation>> {
+        None
+    }
+
+    /// Whether each row is a span with the columns of `spans`, so that a filter on those leaves
+    /// only traces in which some span passes.
+    fn has_span_columns(&self) -> bool {
+        false
+    }
+
+    /// Whether it wants to know where links to other traces lead; the first column passed on is
     /// then that of the stored links.
     fn follows_links(&self) -> bool {
         false
@@ -48,12 +76,21 @@ pub trait TraceRelation: Debug + Send + Sync {
     fn rows(&self, projection: &[usize], start_nanos: (i64, i64)) -> Box<dyn RelationRows>;
 }
 
-/// Every relation over whole traces.
-pub fn relations() -> Vec<Arc<dyn TraceRelation>> {
+/// A column that is computed of a span's columns where they are read.
+#[derive(Debug, Clone)]
+pub struct Computed {
+    /// Over the schema of a scan of traces.
+    pub expr: ProjectionExpr,
+    /// Its name and type.
+    pub field: FieldRef,
+}
+
+/// Every relation over whole traces. `attribute` is the function that looks up an attribute.
+pub fn relations(attribute: &Arc<ScalarUDF>) -> Vec<Arc<dyn TraceRelation>> {
     vec![
         Arc::new(TracesRelation),
-        Arc::new(SpanTreeRelation),
-        Arc::new(ServiceEdgesRelation::default()),
+        Arc::new(SpanTreeRelation::default()),
+        Arc::new(ServiceEdgesRelation::calls(Arc::clone(attribute))),
         Arc::new(CriticalPathsRelation),
     ]
 }
@@ -62,6 +99,11 @@ pub fn relations() -> Vec<Arc<dyn TraceRelation>> {
 pub trait RelationRows: Send {
     /// Adds the rows of a trace.
     fn push(&mut self, trace: &TraceRows<'_>);
+
+    /// Adds the rows of a simple trace of which only what is quickly read is there.
+    fn push_simple(&mut self, trace: &TraceRows<'_>) {
+        self.push(trace);
+    }
 
     /// How many rows there are.
     fn len(&self) -> usize;
@@ -93,6 +135,56 @@ impl TraceRelationTable {
             relation,
             scope,
         }
+    }
+}
+
+/// Columns that are too large to be read for all spans only to find traces.
+const LARGE_COLUMNS: [&str; 5] = [
+    "attributes",
+    "resource_attributes",
+    "scope_attributes",
+    "events",
+    "links",
+];
+
+impl TraceRelationTable {
+    /// What some span of each trace must pass, over the schema of a scan of traces: those of the
+    /// filters that have columns of `spans` alone. Times and trace ids rule out files already.
+    fn span_filter(
+        &self,
+        state: &dyn Session,
+        filters: &[Expr],
+    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        if !self.relation.has_span_columns() {
+            return Ok(None);
+        }
+        let spans = logical_schema();
+        let says_more = |filter: &&Expr| {
+            let columns = filter.column_refs();
+            let known = |name: &str| spans.index_of(name).is_ok() && !LARGE_COLUMNS.contains(&name);
+            let planned = |name: &str| ["trace_id", "start_time"].contains(&name);
+            !filter.is_volatile()
+                && columns.iter().all(|column| known(&column.name))
+                && !columns.iter().all(|column| planned(&column.name))
+        };
+        let wanted = filters.iter().filter(says_more).cloned();
+        let unqualified = wanted.map(|filter| {
+            filter.transform(|expr| {
+                Ok(match expr {
+                    Expr::Column(column) => {
+                        Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
+                    }
+                    other => Transformed::no(other),
+                })
+            })
+        });
+        let unqualified = unqualified.map(TransformedResult::data);
+        let unqualified = unqualified.collect::<Result<Vec<_>>>()?;
+        let Some(filter) = conjunction(unqualified) else {
+            return Ok(None);
+        };
+        let schema = DFSchema::try_from(trace_scan_schema().as_ref().clone())?;
+        state.create_physical_expr(filter, &schema).map(Some)
     }
 }
 
@@ -131,13 +223,14 @@ impl TableProvider for TraceRelationTable {
         let plan = LoadPlan::try_new(needs, &passed, self.relation.follows_links())?;
         let scan = self
             .spans
-            .scan_traces(state, plan.columns(), filters, self.scope)
+            .scan_traces(state, &plan.columns(), filters, self.scope)
             .await?;
         let exec = TraceExec::try_new(
             Arc::clone(&self.relation),
-            scan,
+            Arc::new(scan),
             plan,
             projection,
+            self.span_filter(state, filters)?,
             state.config().target_partitions(),
         )?;
         Ok(Arc::new(exec.with_limit(limit)))

@@ -5,34 +5,69 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StringViewArray,
-};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Result, exec_err};
+use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::physical_expr::ScalarFunctionExpr;
+use datafusion::physical_expr::expressions::lit as physical_lit;
+use datafusion::physical_expr::projection::ProjectionExpr;
 
 use super::column_buffer::{id_column, time_column};
+use super::edge_finder::EdgeFinder;
 use super::needs::Needs;
-use super::peers::Peers;
+use super::peers::PEER_KEYS;
 use super::range_rows::{RangeRows, TraceRows};
 use super::relation::{RelationRows, TraceRelation};
 use crate::span::{IdKind, column, logical_schema};
-use crate::table::stored_index;
-use crate::trace::{
-    EdgeDetails, EdgeKind, EdgeMode, Forest, LinkTarget, NONE, ServiceEdge, UNFINISHED,
-    service_edges,
-};
+use crate::table::{scan_column, stored_index, trace_scan_schema};
+use crate::trace::{EdgeKind, EdgeMode, NONE, ServiceEdge, UNFINISHED};
 
 /// A row a call: GROUP BY makes graphs of it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ServiceEdgesRelation {
-    mode: EdgeMode,
+    /// What looks up an attribute, for edges to what sends no spans; `None` where only parents
+    /// and children count.
+    attribute: Option<Arc<ScalarUDF>>,
 }
 
 impl ServiceEdgesRelation {
-    /// The edges of a mode.
-    pub fn new(mode: EdgeMode) -> Self {
-        Self { mode }
+    /// All edges. `attribute` is the function that looks up an attribute as text.
+    pub fn calls(attribute: Arc<ScalarUDF>) -> Self {
+        let attribute = Some(attribute);
+        Self { attribute }
+    }
+
+    /// Only those from a parent to a child of another service.
+    pub fn strict() -> Self {
+        Self::default()
+    }
+
+    /// Which edges these are.
+    pub(super) fn mode(&self) -> EdgeMode {
+        match self.attribute {
+            Some(_) => EdgeMode::Calls,
+            None => EdgeMode::Strict,
+        }
+    }
+
+    /// What edges need of each span beside its columns: its links, then what names a peer.
+    pub(super) fn details(&self) -> Vec<ProjectionExpr> {
+        let Some(attribute) = &self.attribute else {
+            return Vec::new();
+        };
+        let links = stored_index(column::LINKS).ok().map(scan_column);
+        let schema = trace_scan_schema();
+        let peers = PEER_KEYS.into_iter().filter_map(|key| {
+            let attributes = logical_schema().index_of("attributes").ok()?;
+            let arguments = vec![scan_column(attributes).expr, physical_lit(key)];
+            let function = Arc::clone(attribute);
+            let options = Arc::new(ConfigOptions::default());
+            let call = ScalarFunctionExpr::try_new(function, arguments, &schema, options).ok()?;
+            Some(ProjectionExpr::new(Arc::new(call), key.to_string()))
+        });
+        links.into_iter().chain(peers).collect()
     }
 }
 
@@ -82,29 +117,18 @@ impl TraceRelation for ServiceEdgesRelation {
         Needs::TREE.and(Needs::STATUS)
     }
 
-    fn passed(&self, _projection: &[usize]) -> Vec<usize> {
-        if self.mode == EdgeMode::Strict {
-            return Vec::new();
-        }
-        let attributes = logical_schema().index_of("attributes").ok();
-        let links = stored_index(column::LINKS).ok();
-        attributes.into_iter().chain(links).collect()
+    fn passed(&self, _projection: &[usize]) -> Vec<ProjectionExpr> {
+        self.details()
     }
 
     fn follows_links(&self) -> bool {
-        self.mode == EdgeMode::Calls
+        self.mode() == EdgeMode::Calls
     }
 
     fn rows(&self, projection: &[usize], start_nanos: (i64, i64)) -> Box<dyn RelationRows> {
         Box::new(EdgeRows {
-            mode: self.mode,
+            finder: EdgeFinder::new(self.mode(), start_nanos),
             projection: projection.to_vec(),
-            start_nanos,
-            forest: Forest::default(),
-            peers: Peers::default(),
-            peer_of_row: Vec::new(),
-            links: Vec::new(),
-            found: Vec::new(),
             edges: Vec::new(),
         })
     }
@@ -112,14 +136,8 @@ impl TraceRelation for ServiceEdgesRelation {
 
 /// The edges so far.
 struct EdgeRows {
-    mode: EdgeMode,
     projection: Vec<usize>,
-    start_nanos: (i64, i64),
-    forest: Forest,
-    peers: Peers,
-    peer_of_row: Vec<u32>,
-    links: Vec<(u32, LinkTarget)>,
-    found: Vec<ServiceEdge>,
+    finder: EdgeFinder,
     edges: Vec<EdgeRow>,
 }
 
@@ -132,97 +150,19 @@ struct EdgeRow {
     edge: ServiceEdge,
 }
 
-/// The links stored with a row of the range: trace and span they lead to.
-pub(super) fn stored_links(
-    links: &ListArray,
-    place: usize,
-) -> impl Iterator<Item = (u128, u64)> + '_ {
-    let fields = links.values().as_struct_opt();
-    let ids = fields.and_then(|fields| {
-        let traces = fields.column_by_name(column::TRACE_ID)?;
-        let spans = fields.column_by_name(column::SPAN_ID)?;
-        Some((
-            traces.as_fixed_size_binary_opt()?,
-            spans.as_fixed_size_binary_opt()?,
-        ))
-    });
-    let offsets = links.value_offsets();
-    let entries = match ids {
-        Some(_) if links.is_valid(place) => offsets[place] as usize..offsets[place + 1] as usize,
-        _ => 0..0,
-    };
-    entries.filter_map(move |entry| {
-        let (traces, spans) = ids?;
-        let trace = traces.value(entry).try_into().ok()?;
-        let span = spans.value(entry).try_into().ok()?;
-        Some((u128::from_be_bytes(trace), u64::from_be_bytes(span)))
-    })
-}
-
-impl EdgeRows {
-    fn find_details(&mut self, trace: &TraceRows<'_>) {
-        let count = trace.columns.len();
-        self.peer_of_row.clear();
-        self.peer_of_row.resize(count, NONE);
-        self.links.clear();
-        let texts = trace.range.passed(0);
-        if let Some(texts) = texts.and_then(|texts| texts.as_string_view_opt()) {
-            self.find_peers(trace, texts);
-        }
-        let links = trace.range.passed(1);
-        if let Some(links) = links.and_then(|links| links.as_list_opt::<i32>()) {
-            for row in 0..count {
-                for (linked, span) in stored_links(links, trace.place(row) as usize) {
-                    let target = if linked == trace.trace {
-                        Some(LinkTarget::Span(span))
-                    } else {
-                        trace.range.linked(linked, span)
-                    };
-                    let target = target.map(|target| (row as u32, target));
-                    self.links.extend(target);
-                }
-            }
-        }
-    }
-
-    fn find_peers(&mut self, trace: &TraceRows<'_>, texts: &StringViewArray) {
-        use crate::span::SpanKind;
-        for node in 0..self.forest.len() {
-            let row = self.forest.row(node);
-            let is_leaf = self.forest.child_counts()[node] == 0;
-            let place = trace.place(row) as usize;
-            if is_leaf && trace.columns.kind(row) == SpanKind::Client && texts.is_valid(place) {
-                let services = &trace.range.services;
-                self.peer_of_row[row] = self.peers.of(texts.value(place), services);
-            }
-        }
-    }
-}
-
 impl RelationRows for EdgeRows {
     fn push(&mut self, trace: &TraceRows<'_>) {
+        let found = self.finder.find(trace);
         let columns = &trace.columns;
-        self.forest.rebuild(columns);
-        let mut details = EdgeDetails::default();
-        if self.mode == EdgeMode::Calls {
-            self.find_details(trace);
-            details = EdgeDetails {
-                peer: &self.peer_of_row,
-                links: &self.links,
-            };
-        }
-        self.found.clear();
-        let (forest, mode) = (&self.forest, self.mode);
-        service_edges(columns, forest, &details, mode, &mut self.found);
-        let (least, greatest) = self.start_nanos;
+        let forest = found.forest;
         let id = |node: usize| columns.span_id.get(forest.row(node)).copied().unwrap_or(0);
         let mut previous = NONE;
-        for edge in &self.found {
+        for edge in found.edges {
             let node = edge.node as usize;
             let is_first = edge.node != previous;
             previous = edge.node;
             let start = columns.start(forest.row(node));
-            if start < least || start > greatest {
+            if !found.is_asked_for(start) {
                 continue;
             }
             let (caller_span_id, callee_span_id) = match edge.kind {
@@ -265,11 +205,11 @@ impl RelationRows for EdgeRows {
                 "callee_span_id" => id_column(edges.iter().map(|row| known(row.callee_span_id))),
                 "caller" => {
                     let callers: Vec<u32> = edges.iter().map(|row| row.edge.caller).collect();
-                    self.peers.column(&callers, &range.services)
+                    self.finder.peers().column(&callers, &range.services)
                 }
                 "callee" => {
                     let callees: Vec<u32> = edges.iter().map(|row| row.edge.callee).collect();
-                    self.peers.column(&callees, &range.services)
+                    self.finder.peers().column(&callees, &range.services)
                 }
                 "kind" => {
                     let kinds = edges.iter().map(|row| row.edge.kind.name());

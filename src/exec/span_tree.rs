@@ -7,17 +7,22 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{Result, exec_err};
+use datafusion::physical_expr::projection::ProjectionExpr;
 
 use super::column_buffer::{id_column, passed_column, row_bytes};
 use super::needs::Needs;
 use super::range_rows::{RangeRows, TraceRows};
-use super::relation::{RelationRows, TraceRelation};
+use super::relation::{Computed, RelationRows, TraceRelation};
 use super::tree_column::{TreeColumn, TreeState};
 use crate::span::logical_schema;
+use crate::table::scan_column;
 
 /// All columns of `spans`, then those of the tree.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SpanTreeRelation;
+#[derive(Debug, Clone, Default)]
+pub struct SpanTreeRelation {
+    /// Columns after those, which are computed where spans are read.
+    computed: Vec<Computed>,
+}
 
 fn span_tree_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -38,26 +43,31 @@ enum Source {
     /// A column of `spans` as it is, by its index there.
     Passed(usize),
     Tree(TreeColumn),
+    /// One of those that are computed where spans are read.
+    Computed(usize),
 }
 
 impl Source {
-    fn of(column: usize) -> Option<Self> {
+    fn of(column: usize) -> Self {
         let spans = logical_schema();
         let Some(field) = spans.fields().get(column) else {
-            let tree = TreeColumn::ALL.get(column - spans.fields().len())?;
-            return Some(Self::Tree(*tree));
+            let tree = column - spans.fields().len();
+            return match TreeColumn::ALL.get(tree) {
+                Some(tree) => Self::Tree(*tree),
+                None => Self::Computed(tree - TreeColumn::ALL.len()),
+            };
         };
-        Some(match field.name().as_str() {
+        match field.name().as_str() {
             "trace_id" => Self::TraceId,
             "span_id" => Self::SpanId,
             "parent_span_id" => Self::ParentSpanId,
             _ => Self::Passed(column),
-        })
+        }
     }
 }
 
 fn sources(projection: &[usize]) -> impl Iterator<Item = Source> + '_ {
-    projection.iter().filter_map(|column| Source::of(*column))
+    projection.iter().map(|column| Source::of(*column))
 }
 
 impl TraceRelation for SpanTreeRelation {
@@ -66,19 +76,36 @@ impl TraceRelation for SpanTreeRelation {
     }
 
     fn schema(&self) -> SchemaRef {
-        span_tree_schema()
+        let schema = span_tree_schema();
+        if self.computed.is_empty() {
+            return schema;
+        }
+        let computed = self.computed.iter().map(|computed| &computed.field);
+        let fields = schema.fields().iter().chain(computed).cloned();
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
     fn needs(&self, _projection: &[usize]) -> Needs {
         Needs::TREE
     }
 
-    fn passed(&self, projection: &[usize]) -> Vec<usize> {
+    fn passed(&self, projection: &[usize]) -> Vec<ProjectionExpr> {
         let passed = sources(projection).filter_map(|source| match source {
-            Source::Passed(index) => Some(index),
+            Source::Passed(index) => Some(scan_column(index)),
+            Source::Computed(index) => Some(self.computed.get(index)?.expr.clone()),
             _ => None,
         });
         passed.collect()
+    }
+
+    fn with_computed(&self, computed: &[Computed]) -> Option<Arc<dyn TraceRelation>> {
+        let mut relation = self.clone();
+        relation.computed.extend_from_slice(computed);
+        Some(Arc::new(relation))
+    }
+
+    fn has_span_columns(&self) -> bool {
+        true
     }
 
     fn rows(&self, projection: &[usize], start_nanos: (i64, i64)) -> Box<dyn RelationRows> {
@@ -87,7 +114,7 @@ impl TraceRelation for SpanTreeRelation {
             Source::Tree(column) => Some(*column),
             _ => None,
         });
-        let schema = span_tree_schema();
+        let schema = self.schema();
         let fields = projection
             .iter()
             .filter_map(|index| schema.fields().get(*index));
@@ -159,7 +186,7 @@ impl RelationRows for SpanTreeRows {
                         }),
                     )
                 }
-                Source::Passed(_) => {
+                Source::Passed(_) | Source::Computed(_) => {
                     passed += 1;
                     match range.passed(passed - 1) {
                         Some(column) => passed_column(column, &rows)?,

@@ -6,16 +6,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
 use datafusion::config::ConfigOptions;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{EquivalenceProperties, ScalarFunctionExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
@@ -23,17 +23,20 @@ use datafusion::physical_plan::filter_pushdown::{
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
 };
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 use futures::TryStreamExt;
 
-use super::column_buffer::id_column;
+use super::id_set::IdSet;
 use super::range_load::LoadPlan;
-use super::range_rows::{Gathered, RangeRows};
-use super::relation::{RelationRows, TraceRelation};
-use crate::table::{TraceRange, TraceScan};
+use super::relation::{Computed, TraceRelation};
+use super::trace_selection::TraceFilters;
+use super::trace_work::TraceWork;
+use crate::span::logical_schema;
+use crate::table::{SpanReader, TraceScan, scan_column};
 
 /// Makes the rows of a relation, range of traces by range of traces.
 ///
@@ -47,14 +50,17 @@ use crate::table::{TraceRange, TraceScan};
 /// an output partition, accounted for in the query's memory.
 #[derive(Debug, Clone)]
 pub struct TraceExec {
-    relation: Arc<dyn TraceRelation>,
-    scan: Arc<TraceScan>,
-    plan: Arc<LoadPlan>,
-    projection: Arc<[usize]>,
-    schema: SchemaRef,
-    /// Filters on the trace id alone, over a batch that has nothing else, some of which a join
-    /// fills in while it runs.
-    trace_filters: Vec<Arc<dyn PhysicalExpr>>,
+    pub(super) relation: Arc<dyn TraceRelation>,
+    pub(super) scan: Arc<TraceScan>,
+    pub(super) plan: Arc<LoadPlan>,
+    pub(super) projection: Arc<[usize]>,
+    pub(super) schema: SchemaRef,
+    pub(super) filters: TraceFilters,
+    pub(super) reader: SpanReader,
+    /// What reads as much as simple traces need, where that is less.
+    pub(super) quick: Option<Arc<(LoadPlan, SpanReader)>>,
+    /// What finds the traces that the filters leave.
+    pub(super) filter_reader: SpanReader,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -63,26 +69,37 @@ pub struct TraceExec {
 impl TraceExec {
     pub(super) fn try_new(
         relation: Arc<dyn TraceRelation>,
-        scan: TraceScan,
+        scan: Arc<TraceScan>,
         plan: LoadPlan,
         projection: Vec<usize>,
+        by_span: Option<Arc<dyn PhysicalExpr>>,
         partitions: usize,
     ) -> Result<Self> {
         let schema = Arc::new(relation.schema().project(&projection)?);
         let count = partitions.clamp(1, scan.ranges().len().max(1));
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(count),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
+        let properties = properties(&schema, count);
+        let filters = TraceFilters {
+            by_span,
+            ..TraceFilters::default()
+        };
+        let quick = match relation.quick_needs(&projection, scan.is_within_time()) {
+            Some(needs) => {
+                let plan = LoadPlan::try_new(needs, &[], false)?;
+                let reader = plan.reader(&scan)?;
+                Some(Arc::new((plan, reader)))
+            }
+            None => None,
+        };
         Ok(Self {
+            quick,
+            reader: plan.reader(&scan)?,
+            filter_reader: filters.reader(&scan)?,
+            filters,
             relation,
-            scan: Arc::new(scan),
+            scan,
             plan: Arc::new(plan),
             projection: projection.into(),
             schema,
-            trace_filters: Vec::new(),
             limit: None,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -96,33 +113,85 @@ impl TraceExec {
         self
     }
 
-    fn trace_id_schema(&self) -> Result<SchemaRef> {
-        let schema = self.relation.schema();
-        Ok(Arc::new(Schema::new(vec![
-            schema.field_with_name("trace_id")?.clone(),
-        ])))
-    }
-
-    /// A filter as one over the trace id alone, if it is that.
-    fn trace_filter(
-        &self,
-        filter: &Arc<dyn PhysicalExpr>,
-    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        let columns = collect_columns(filter);
-        if columns.is_empty() || columns.iter().any(|column| column.name() != "trace_id") {
-            return Ok(None);
+    /// The same with other columns: its own, or such that are computed of a span's columns by a
+    /// function of one of them. `None` where one is neither.
+    fn projected(&self, projection: &ProjectionExec) -> Result<Option<Self>> {
+        let spans = logical_schema();
+        let relation = self.relation.schema();
+        let (mut columns, mut computed) = (Vec::new(), Vec::new());
+        let fields = projection.schema();
+        for (column, field) in projection.expr().iter().zip(fields.fields()) {
+            if let Some(own) = column.expr.downcast_ref::<Column>() {
+                columns.push(self.projection[own.index()]);
+                continue;
+            }
+            let used = collect_columns(&column.expr);
+            let is_of_span = |column: &Column| {
+                let index = self.projection[column.index()];
+                spans.fields().get(index) == relation.fields().get(index)
+            };
+            if !is_lookup(&column.expr) || !used.iter().all(is_of_span) {
+                return Ok(None);
+            }
+            let moved = Arc::clone(&column.expr).transform_up(|expr| {
+                Ok(match expr.downcast_ref::<Column>() {
+                    Some(column) => {
+                        let index = self.projection[column.index()];
+                        let moved: Arc<dyn PhysicalExpr> = scan_column(index).expr;
+                        Transformed::yes(moved)
+                    }
+                    None => Transformed::no(expr),
+                })
+            });
+            columns.push(relation.fields().len() + computed.len());
+            computed.push(Computed {
+                expr: ProjectionExpr::new(moved.data()?, column.alias.clone()),
+                field: Arc::clone(field),
+            });
         }
-        let moved = Arc::clone(filter).transform_up(|expr| {
-            Ok(match expr.downcast_ref::<Column>() {
-                Some(column) => {
-                    let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), 0));
-                    Transformed::yes(column)
-                }
-                None => Transformed::no(expr),
-            })
-        });
-        moved.data().map(Some)
+        let relation = match self.relation.with_computed(&computed) {
+            _ if computed.is_empty() => Arc::clone(&self.relation),
+            Some(relation) => relation,
+            None => return Ok(None),
+        };
+        let needs = relation.needs(&columns);
+        let passed = relation.passed(&columns);
+        let plan = LoadPlan::try_new(needs, &passed, relation.follows_links())?;
+        let partitions = self.properties.partitioning.partition_count();
+        let mut exec = Self::try_new(
+            relation,
+            Arc::clone(&self.scan),
+            plan,
+            columns,
+            self.filters.by_span.clone(),
+            partitions,
+        )?;
+        exec.filters = self.filters.clone();
+        exec.limit = self.limit;
+        exec.schema = fields;
+        exec.properties = Arc::new(properties(&exec.schema, partitions));
+        Ok(Some(exec))
     }
+}
+
+/// Whether this looks up something in one column, such as an attribute by its key.
+fn is_lookup(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    expr.downcast_ref::<ScalarFunctionExpr>()
+        .is_some_and(|call| match call.args() {
+            [column, rest @ ..] => {
+                column.is::<Column>() && !rest.is_empty() && rest.iter().all(|a| a.is::<Literal>())
+            }
+            [] => false,
+        })
+}
+
+fn properties(schema: &SchemaRef, partitions: usize) -> PlanProperties {
+    PlanProperties::new(
+        EquivalenceProperties::new(Arc::clone(schema)),
+        Partitioning::UnknownPartitioning(partitions),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    )
 }
 
 impl DisplayAs for TraceExec {
@@ -146,7 +215,7 @@ impl DisplayAs for TraceExec {
                 if let Some(limit) = self.limit {
                     write!(f, ", limit={limit}")?;
                 }
-                for filter in &self.trace_filters {
+                for filter in self.filters.by_id.iter().chain(&self.filters.by_span) {
                     write!(f, ", filter={filter}")?;
                 }
                 Ok(())
@@ -183,7 +252,7 @@ impl ExecutionPlan for TraceExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        for filter in &self.trace_filters {
+        for filter in self.filters.by_id.iter().chain(&self.filters.by_span) {
             if f(filter)? == TreeNodeRecursion::Stop {
                 return Ok(TreeNodeRecursion::Stop);
             }
@@ -201,13 +270,16 @@ impl ExecutionPlan for TraceExec {
         let filters = child_pushdown_result.parent_filters;
         let mut known = vec![PushedDown::No; filters.len()];
         for (filter, known) in filters.iter().zip(&mut known) {
-            if let Some(filter) = self.trace_filter(&filter.filter)? {
-                exec.trace_filters.push(filter);
+            let trace_id = self.relation.trace_id_column();
+            let is_trace_id = |column: &Column| {
+                trace_id.is_some() && self.projection.get(column.index()).copied() == trace_id
+            };
+            if exec.filters.add_by_id(&filter.filter, is_trace_id)? {
                 *known = PushedDown::Yes;
             }
         }
         let propagation = FilterPushdownPropagation::with_parent_pushdown_result(known);
-        Ok(if exec.trace_filters.len() > self.trace_filters.len() {
+        Ok(if exec.filters.by_id.len() > self.filters.by_id.len() {
             propagation.with_updated_node(Arc::new(exec))
         } else {
             propagation
@@ -224,6 +296,14 @@ impl ExecutionPlan for TraceExec {
 
     fn fetch(&self) -> Option<usize> {
         self.limit
+    }
+
+    fn try_swapping_with_projection(
+        &self,
+        projection: &ProjectionExec,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let exec = self.projected(projection)?;
+        Ok(exec.map(|exec| Arc::new(exec) as Arc<dyn ExecutionPlan>))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -243,17 +323,19 @@ impl ExecutionPlan for TraceExec {
         let ranges = self.scan.ranges().iter().copied();
         let ranges = ranges.skip(partition).step_by(partitions).collect();
         let consumer = MemoryConsumer::new(format!("TraceExec[{partition}]"));
-        let work = Work {
+        let work = TraceWork {
             exec: self.clone(),
             reservation: consumer.register(context.memory_pool()),
-            trace_id_schema: self.trace_id_schema()?,
             batch_rows: context.session_config().batch_size().max(1),
             left: self.limit.unwrap_or(usize::MAX),
             ranges,
             current: None,
+            again: None,
             ready: VecDeque::new(),
+            seen: IdSet::default(),
             baseline: BaselineMetrics::new(&self.metrics, partition),
             trace_count: MetricBuilder::new(&self.metrics).counter("traces", partition),
+            read_again: MetricBuilder::new(&self.metrics).counter("traces_read_again", partition),
             context,
         };
         let stream = futures::stream::try_unfold(work, |mut work| async move {
@@ -265,134 +347,5 @@ impl ExecutionPlan for TraceExec {
             schema,
             stream.into_stream(),
         )))
-    }
-}
-
-/// What is left to do for an output partition.
-struct Work {
-    exec: TraceExec,
-    context: Arc<TaskContext>,
-    reservation: MemoryReservation,
-    trace_id_schema: SchemaRef,
-    batch_rows: usize,
-    /// Rows still wanted.
-    left: usize,
-    ranges: VecDeque<TraceRange>,
-    current: Option<Current>,
-    ready: VecDeque<RecordBatch>,
-    baseline: BaselineMetrics,
-    trace_count: datafusion::physical_plan::metrics::Count,
-}
-
-/// The range at hand.
-struct Current {
-    range: RangeRows,
-    /// The first run of the next trace.
-    next: usize,
-    room: Gathered,
-    rows: Box<dyn RelationRows>,
-    /// Bytes reserved for the spans of the range.
-    reserved: usize,
-}
-
-impl Work {
-    async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            if self.left == 0 {
-                return Ok(None);
-            }
-            if let Some(batch) = self.ready.pop_front() {
-                let batch = batch.slice(0, batch.num_rows().min(self.left));
-                self.left -= batch.num_rows();
-                self.baseline.record_output(batch.num_rows());
-                return Ok(Some(batch));
-            }
-            if self.current.is_some() {
-                self.work_on()?;
-                // Whoever asked to stop is heard between batches.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            let Some(range) = self.ranges.pop_front() else {
-                self.baseline.done();
-                return Ok(None);
-            };
-            self.load(&range).await?;
-        }
-    }
-
-    async fn load(&mut self, range: &TraceRange) -> Result<()> {
-        let exec = &self.exec;
-        let loaded = exec
-            .plan
-            .load(&exec.scan, range, &self.context, &self.reservation);
-        let mut range = loaded.await?;
-        self.keep_traces(&mut range)?;
-        let reserved = self.reservation.size();
-        let rows = self
-            .exec
-            .relation
-            .rows(&self.exec.projection, self.exec.scan.start_nanos());
-        self.current = Some(Current {
-            range,
-            next: 0,
-            room: Gathered::default(),
-            rows,
-            reserved,
-        });
-        Ok(())
-    }
-
-    /// Drops the traces that filters on the trace id rule out.
-    fn keep_traces(&self, range: &mut RangeRows) -> Result<()> {
-        if self.exec.trace_filters.is_empty() {
-            return Ok(());
-        }
-        let traces = range.distinct_traces();
-        let ids = id_column(traces.iter().map(|trace| Some(trace.to_be_bytes())));
-        let batch = RecordBatch::try_new(Arc::clone(&self.trace_id_schema), vec![ids])?;
-        let mut keep = vec![true; traces.len()];
-        for filter in &self.exec.trace_filters {
-            let kept = filter.evaluate(&batch)?.into_array(traces.len())?;
-            let kept: &BooleanArray = kept.as_boolean();
-            for (row, keep) in keep.iter_mut().enumerate() {
-                *keep &= kept.is_valid(row) && kept.value(row);
-            }
-        }
-        range.keep(&keep);
-        Ok(())
-    }
-
-    /// Works through traces until there are rows for a batch, or none are left.
-    fn work_on(&mut self) -> Result<()> {
-        let Some(current) = &mut self.current else {
-            return Ok(());
-        };
-        let timer = self.baseline.elapsed_compute().timer();
-        let wanted = self.batch_rows.min(self.left);
-        while current.next < current.range.runs().len() && current.rows.len() < wanted {
-            let (trace, next) = current.range.trace(current.next, &mut current.room);
-            current.rows.push(&trace);
-            current.next = next;
-            self.trace_count.add(1);
-        }
-        self.reservation
-            .try_resize(current.reserved + current.rows.size())?;
-        let row_count = current.rows.len();
-        let columns = current.rows.finish(&current.range)?;
-        if current.next == current.range.runs().len() {
-            self.current = None;
-            self.reservation.free();
-        }
-        timer.done();
-        let options = RecordBatchOptions::new().with_row_count(Some(row_count));
-        let schema = Arc::clone(&self.exec.schema);
-        let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
-        // A trace that is larger than a batch comes in several.
-        for start in (0..row_count).step_by(self.batch_rows) {
-            let count = self.batch_rows.min(row_count - start);
-            self.ready.push_back(batch.slice(start, count));
-        }
-        Ok(())
     }
 }

@@ -7,13 +7,14 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Result, exec_err};
+use datafusion::physical_expr::projection::ProjectionExpr;
 
 use super::column_buffer::{id_column, micro_time_column, time_column};
 use super::needs::Needs;
 use super::range_rows::{NEVER_INGESTED, RangeRows, TraceRows};
 use super::relation::{RelationRows, TraceRelation};
 use crate::span::IdKind;
-use crate::trace::{Forest, NONE, ServiceSet, TraceSummary};
+use crate::trace::{Forest, NO_OFFSET, NONE, ServiceSet, TraceColumns, TraceSummary};
 
 /// What is known of each trace as a whole.
 #[derive(Debug, Clone, Copy, Default)]
@@ -77,8 +78,23 @@ impl TraceRelation for TracesRelation {
         projection.iter().map(needs).fold(Needs::TREE, Needs::and)
     }
 
-    fn passed(&self, _projection: &[usize]) -> Vec<usize> {
+    fn passed(&self, _projection: &[usize]) -> Vec<ProjectionExpr> {
         Vec::new()
+    }
+
+    fn quick_needs(&self, projection: &[usize], _any_start: bool) -> Option<Needs> {
+        let needs = |column: &usize| match COLUMNS.get(*column) {
+            Some(&"end_time" | &"duration_nano" | &"duration_ms") => Needs::DURATION,
+            Some(&"root_service") => Needs::SERVICE.and(Needs::PARENT_SPAN_ID),
+            Some(&"root_name") => Needs::NAME.and(Needs::PARENT_SPAN_ID),
+            Some(&"service_count") => Needs::SERVICE,
+            Some(&"error_count") => Needs::STATUS,
+            Some(&("has_root" | "orphan_count")) => Needs::PARENT_SPAN_ID,
+            Some(&("first_ingested_at" | "last_ingested_at")) => Needs::INGESTED_AT,
+            _ => Needs::default(),
+        };
+        let least = Needs::SPAN_ID.and(Needs::PARENT_OFFSET).and(Needs::START);
+        Some(projection.iter().map(needs).fold(least, Needs::and))
     }
 
     fn rows(&self, projection: &[usize], start_nanos: (i64, i64)) -> Box<dyn RelationRows> {
@@ -87,6 +103,7 @@ impl TraceRelation for TracesRelation {
             start_nanos,
             forest: Forest::default(),
             services: ServiceSet::default(),
+            few: Vec::new(),
             traces: Vec::new(),
         })
     }
@@ -98,6 +115,8 @@ struct TracesRows {
     start_nanos: (i64, i64),
     forest: Forest,
     services: ServiceSet,
+    /// The services of one trace.
+    few: Vec<u32>,
     traces: Vec<TraceRow>,
 }
 
@@ -115,28 +134,57 @@ struct TraceRow {
 impl RelationRows for TracesRows {
     fn push(&mut self, trace: &TraceRows<'_>) {
         let columns = &trace.columns;
-        let first = columns.start_time_unix_nano.iter().copied().min();
-        let start = first.unwrap_or(0);
-        if start < self.start_nanos.0 || start > self.start_nanos.1 {
+        if !self.is_asked_for(columns) {
             return;
         }
         self.forest.rebuild(columns);
         let summary = TraceSummary::new(columns, &self.forest, &mut self.services);
         let root = summary.root.map(|node| self.forest.row(node as usize));
-        let mut row = TraceRow {
-            trace: trace.trace,
-            root_service: root.map_or(NONE, |row| columns.service(row)),
-            root_name: root.map_or(NONE, |row| columns.name(row)),
-            has_root: root.is_some(),
-            first_ingested: NEVER_INGESTED,
-            last_ingested: NEVER_INGESTED,
-            summary,
+        let mut row = TraceRow::new(trace, summary, root);
+        for at in self.forest.rows() {
+            row.add_ingested(trace, *at as usize);
+        }
+        self.traces.push(row);
+    }
+
+    /// A simple trace has no copies, its rows are in the order of siblings, and who has no offset
+    /// to a parent has none.
+    fn push_simple(&mut self, trace: &TraceRows<'_>) {
+        let columns = &trace.columns;
+        if !self.is_asked_for(columns) {
+            return;
+        }
+        let mut summary = TraceSummary {
+            span_count: columns.len() as u32,
+            start_time_unix_nano: columns.start(0),
+            end_time_unix_nano: columns.start(0),
+            ..TraceSummary::default()
         };
-        let ingested_at = &trace.range.columns.ingested_at;
-        if !ingested_at.is_empty() {
-            for at in self.forest.rows() {
-                row.add_ingested(ingested_at[trace.place(*at as usize) as usize]);
+        let mut root = None;
+        self.few.clear();
+        for at in 0..columns.len() {
+            summary.end_time_unix_nano = summary.end_time_unix_nano.max(columns.end(at));
+            summary.error_count += u32::from(columns.has_error(at));
+            if columns.parent_offset[at] == NO_OFFSET {
+                match columns.parent_span_id.get(at) {
+                    Some(0) => {
+                        root.get_or_insert(at);
+                    }
+                    Some(_) => summary.orphan_count += 1,
+                    None => {}
+                }
             }
+            if let Some(service) = columns.service.get(at)
+                && *service != NONE
+                && !self.few.contains(service)
+            {
+                self.few.push(*service);
+            }
+        }
+        summary.service_count = self.few.len() as u32;
+        let mut row = TraceRow::new(trace, summary, root);
+        for at in 0..columns.len() {
+            row.add_ingested(trace, at);
         }
         self.traces.push(row);
     }
@@ -195,11 +243,38 @@ impl RelationRows for TracesRows {
     }
 }
 
+impl TracesRows {
+    /// Whether a trace begins in the time asked for.
+    fn is_asked_for(&self, columns: &TraceColumns<'_>) -> bool {
+        let (least, greatest) = self.start_nanos;
+        let first = columns.start_time_unix_nano.iter().min();
+        first.is_some_and(|first| (least..=greatest).contains(first))
+    }
+}
+
 impl TraceRow {
-    fn add_ingested(&mut self, micros: i64) {
-        if micros == NEVER_INGESTED {
-            return;
+    fn new(trace: &TraceRows<'_>, summary: TraceSummary, root: Option<usize>) -> Self {
+        let columns = &trace.columns;
+        Self {
+            trace: trace.trace,
+            root_service: root.map_or(NONE, |row| columns.service(row)),
+            root_name: root.map_or(NONE, |row| columns.name(row)),
+            has_root: root.is_some(),
+            first_ingested: NEVER_INGESTED,
+            last_ingested: NEVER_INGESTED,
+            summary,
         }
+    }
+
+    fn add_ingested(&mut self, trace: &TraceRows<'_>, row: usize) {
+        let micros = trace
+            .range
+            .columns
+            .ingested_at
+            .get(trace.place(row) as usize);
+        let Some(micros) = micros.copied().filter(|micros| *micros != NEVER_INGESTED) else {
+            return;
+        };
         self.last_ingested = self.last_ingested.max(micros);
         self.first_ingested = match self.first_ingested {
             NEVER_INGESTED => micros,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::planner::{
     ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr,
 };
@@ -52,6 +52,9 @@ impl ExprPlanner for AttributeSyntax {
             | BinaryOperator::Multiply
             | BinaryOperator::Divide
             | BinaryOperator::Modulo => return Ok(self.arithmetic(expr, schema)),
+            BinaryOperator::Eq | BinaryOperator::NotEq => {
+                return Ok(PlannerResult::Original(self.with_boolean(expr)));
+            }
             _ => return Ok(PlannerResult::Original(expr)),
         };
         if !is_text(&expr.left, schema) {
@@ -102,6 +105,21 @@ impl AttributeSyntax {
             _ => {}
         }
         PlannerResult::Original(expr)
+    }
+
+    /// An attribute that meets a boolean is compared as text, for the same reason.
+    fn with_boolean(&self, mut expr: RawBinaryExpr) -> RawBinaryExpr {
+        let text = |expr: &Expr| match expr {
+            Expr::Literal(ScalarValue::Boolean(Some(value)), _) => Some(lit(value.to_string())),
+            _ => None,
+        };
+        let is_attribute = |expr: &Expr| self.attribute_as_double(expr).is_some();
+        if let (true, Some(right)) = (is_attribute(&expr.left), text(&expr.right)) {
+            expr.right = right;
+        } else if let (Some(left), true) = (text(&expr.left), is_attribute(&expr.right)) {
+            expr.left = left;
+        }
+        expr
     }
 
     fn attribute_as_double(&self, expr: &Expr) -> Option<Expr> {

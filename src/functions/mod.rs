@@ -5,6 +5,7 @@
 pub mod aggregate;
 pub mod scalar;
 pub mod table;
+pub mod time_range;
 
 mod attribute_comparison;
 mod attribute_syntax;

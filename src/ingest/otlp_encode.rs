@@ -142,22 +142,37 @@ fn end_time(span: &Span) -> u64 {
 /// Appends one `ExportTraceServiceRequest` to `out`, as an object without line breaks. 64-bit
 /// integers are quoted and ids are hex, as OTLP's JSON encoding has them.
 pub fn encode_otlp_json(resource: &Resource, scope_spans: &[(Scope, Vec<Span>)], out: &mut String) {
+    write_otlp_json(&[(resource, scope_spans)], out);
+}
+
+/// Appends one request that holds the spans of several resources.
+pub fn encode_otlp_json_all(resources: &[(Resource, Vec<(Scope, Vec<Span>)>)], out: &mut String) {
+    let borrowed: Vec<_> = resources
+        .iter()
+        .map(|(resource, scope_spans)| (resource, &scope_spans[..]))
+        .collect();
+    write_otlp_json(&borrowed, out);
+}
+
+fn write_otlp_json(resources: &[(&Resource, &[(Scope, Vec<Span>)])], out: &mut String) {
     let mut json = JsonWriter { out, first: true };
     json.object(|json| {
-        json.key("resourceSpans").array(1, |json, _| {
-            json.object(|json| {
-                json.key("resource").object(|json| {
-                    json.attributes(&resource.attributes);
-                    json.count("droppedAttributesCount", resource.dropped_attributes_count);
-                });
-                json.key("scopeSpans")
-                    .array(scope_spans.len(), |json, index| {
-                        let (scope, spans) = &scope_spans[index];
-                        json.scope_spans(scope, spans);
+        json.key("resourceSpans")
+            .array(resources.len(), |json, index| {
+                let (resource, scope_spans) = resources[index];
+                json.object(|json| {
+                    json.key("resource").object(|json| {
+                        json.attributes(&resource.attributes);
+                        json.count("droppedAttributesCount", resource.dropped_attributes_count);
                     });
-                json.text("schemaUrl", &resource.schema_url);
+                    json.key("scopeSpans")
+                        .array(scope_spans.len(), |json, index| {
+                            let (scope, spans) = &scope_spans[index];
+                            json.scope_spans(scope, spans);
+                        });
+                    json.text("schemaUrl", &resource.schema_url);
+                });
             });
-        });
     });
 }
 

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::span::number_of_text;
 
 /// How deep conditions may be nested.
 pub(super) const DEEPEST: usize = 64;
@@ -84,7 +85,8 @@ impl AttributeScope {
     }
 }
 
-/// What an attribute's value must be. An attribute that is absent, or JSON null, passes none.
+/// What an attribute's value must be. An attribute that is absent passes none of these, one that is
+/// JSON null only the first.
 /// Where several attributes are meant (scope `Any`, events, links), one that passes is enough,
 /// for [`AttributeTest::NotEqual`] as well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -137,7 +139,7 @@ impl AttributeTest {
     ///
     /// Numbers are ordered as doubles, NaN above all of them and equal to itself, as in SQL.
     pub fn admits(&self, text: &str) -> Option<bool> {
-        let compare = |number: &f64| number_of(text).map(|value| value.total_cmp(number));
+        let compare = |number: &f64| number_of_text(text).map(|value| value.total_cmp(number));
         Some(match self {
             Self::Exists => true,
             Self::Equal(value) => value.equals(text) == Some(true),
@@ -210,16 +212,11 @@ impl AttributeValue {
     /// compared, a text with a number.
     fn equals(&self, text: &str) -> Option<bool> {
         match (self, self.as_number()) {
-            (_, Some(number)) => number_of(text).map(|value| value.total_cmp(&number).is_eq()),
+            (_, Some(number)) => number_of_text(text).map(|value| value.total_cmp(&number).is_eq()),
             (Self::Text(value), None) => Some(value == text),
             (value, None) => Some(value.to_text() == text),
         }
     }
-}
-
-/// The number an attribute's text reads as.
-fn number_of(text: &str) -> Option<f64> {
-    text.parse().ok()
 }
 
 impl From<&str> for AttributeValue {

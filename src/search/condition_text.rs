@@ -26,7 +26,7 @@ const KEYWORDS: [&str; 7] = ["and", "or", "not", "in", "exists", "true", "false"
 ///           | "IN" "(" value { "," value } ")"
 ///           | "^=" text                                    the value starts with the text
 ///           | "=~" text                                    the regular expression matches the whole value
-///           | "EXISTS"
+///           | "EXISTS"                                     the key is there, with whatever value
 /// value     = text | number | "true" | "false"
 /// text      = in single or double quotes; a quote within is written twice
 /// key       = letters, digits and _ . - + / @ $ *, or any text in quotes

@@ -114,7 +114,8 @@ pub fn list_item(list: &str, index: i64) -> Option<&str> {
     }
 }
 
-fn list_items(list: &str) -> impl Iterator<Item = &str> {
+/// The raw items of a JSON list, in order.
+pub(super) fn list_items(list: &str) -> impl Iterator<Item = &str> {
     let bytes = list.as_bytes();
     let open = skip_space(bytes, 0);
     let is_list = bytes.get(open) == Some(&b'[');

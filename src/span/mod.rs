@@ -9,8 +9,10 @@ mod kind;
 mod logical_schema;
 mod model;
 mod origin;
+mod span_rows;
 mod storage_schema;
 mod value;
+mod value_text;
 mod value_type;
 
 pub use attribute_column::{
@@ -25,6 +27,7 @@ pub use logical_schema::{COLUMN_ALIASES, IdKind, logical_schema};
 pub(crate) use logical_schema::{logical_event_fields, logical_link_fields};
 pub use model::{Attributes, Event, Link, Resource, Scope, Span};
 pub use origin::Origin;
+pub use span_rows::resource_spans;
 pub(crate) use storage_schema::{STORED_PREFIX, stored_name};
 pub use storage_schema::{column, storage_schema};
 pub use value::{Value, write_double, write_json_string};

@@ -54,7 +54,10 @@ impl Value {
                 out.push(']');
             }
             Self::Object(entries) => {
-                let escape = entries.len() == 1 && entries[0].0.starts_with('$');
+                // A key that stands twice is written once.
+                let escape = entries.first().is_some_and(|(first, _)| {
+                    first.starts_with('$') && entries.iter().all(|(key, _)| key == first)
+                });
                 write_object(entries, if escape { "$" } else { "" }, out);
             }
             Self::Bytes(bytes) => {

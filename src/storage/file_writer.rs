@@ -35,6 +35,9 @@ const PART_BYTES: usize = 8 << 20;
 /// Parts encoded but not yet taken by the store.
 const PARTS_WAITING: usize = 2;
 
+/// What an index may take however small its file is.
+const LEAST_INDEX_BYTES: usize = 32 << 10;
+
 /// What a file is for, which decides how long is spent on encoding it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -284,7 +287,8 @@ impl IndexWriter {
         // Of row group and index together.
         let share = self.share.min(0.9);
         let max_bytes = (offset - self.start) as f64 * share / (1.0 - share);
-        let (index, directory_length) = self.builder.finish(max_bytes as usize);
+        let max_bytes = (max_bytes as usize).max(LEAST_INDEX_BYTES);
+        let (index, directory_length) = self.builder.finish(max_bytes);
         encoder.write_all(&index)?;
         let place = IndexPlace::of(offset as u64, &index, directory_length);
         self.places.push(place);

@@ -246,3 +246,57 @@ fn take_section(cursor: &mut Cursor<'_>, index_length: u64) -> Option<SectionPla
     };
     (place.offset.checked_add(place.length)? <= index_length).then_some(place)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn places_are_read_back_and_odd_ones_are_none() {
+        let place = IndexPlace {
+            offset: 4096,
+            length: 100,
+            directory_length: 10,
+            directory_checksum: 77,
+        };
+        let text = places_text(&[place, place]);
+        assert_eq!(parse_places(&text, 2, 5000), [Some(place), Some(place)]);
+        assert_eq!(parse_places(&text, 3, 5000)[2], None);
+        assert_eq!(parse_places(&text, 1, 4100), [None]);
+        for odd in [
+            "",
+            "2;1:2:1:0",
+            "1;x",
+            "1;1:2:3:0",
+            "1;18446744073709551615:1:1:0",
+        ] {
+            assert_eq!(parse_places(odd, 1, 5000), [None], "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_directories_end_quietly(
+            at in any::<prop::sample::Index>(), byte: u8, bytes in any::<Vec<u8>>(),
+        ) {
+            let entry = KeyEntry {
+                scope: AttributeScope::Span,
+                key: "k".into(),
+                form: TermForm::Values,
+                type_counts: [1; 8],
+                value_count: 3,
+                has_long_values: false,
+                section: SectionPlace::default(),
+            };
+            let (index, length) = Directory::write(5, false, None, None, vec![(entry, vec![1])]);
+            let mut directory = index[index.len() - length..].to_vec();
+            prop_assert!(Directory::read(&directory, index.len() as u64).is_some());
+            let at = at.index(directory.len());
+            directory[at] = byte;
+            let _ = Directory::read(&directory, index.len() as u64);
+            let _ = Directory::read(&bytes, 100);
+        }
+    }
+}

@@ -288,6 +288,11 @@ impl RowSummary {
         4 * self.ticks.len()
     }
 
+    /// The rows of the row group.
+    pub fn row_count(&self) -> u32 {
+        self.ticks.len() as u32
+    }
+
     /// The number of a row's operation, as in [`Operations`].
     pub fn operation(&self, row: u32) -> usize {
         self.operation_of

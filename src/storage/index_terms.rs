@@ -253,7 +253,8 @@ impl Terms {
     pub fn find(&self, text: &str) -> Vec<usize> {
         match self.form {
             TermForm::Values => {
-                let types = ValueType::ALL.into_iter();
+                // A key without a value has no text.
+                let types = ValueType::ALL.into_iter().filter(|t| *t != ValueType::Null);
                 types
                     .filter_map(|value_type| self.place_of(&term(text, value_type)))
                     .collect()
@@ -403,6 +404,105 @@ impl Terms {
             term.extend_from_slice(rest);
             if term.as_slice() >= from && !take(index, &term) {
                 return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::array::Array;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROWS: u32 = 5000;
+
+    fn gathered(values: &[(u32, String)]) -> (GatheredTerms, BTreeMap<String, RoaringBitmap>) {
+        let mut gathered = GatheredTerms::default();
+        let mut expected: BTreeMap<String, RoaringBitmap> = BTreeMap::new();
+        for (row, text) in values {
+            let value = term(text, ValueType::String);
+            let known = gathered
+                .terms
+                .iter()
+                .position(|t| t.as_ref() == Some(&value));
+            let number = known.unwrap_or_else(|| {
+                gathered.terms.push(Some(value));
+                gathered.terms.len() - 1
+            });
+            gathered.postings.push((number as u32, *row));
+            expected.entry(text.clone()).or_default().insert(*row);
+        }
+        gathered.postings.sort_by_key(|(_, row)| *row);
+        (gathered, expected)
+    }
+
+    fn values() -> impl Strategy<Value = Vec<(u32, String)>> {
+        proptest::collection::vec((0..ROWS, "[ab\\x00\\x01é]{0,4}"), 0..200)
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_is_found_and_listed_with_its_rows(values in values()) {
+            let (gathered, expected) = gathered(&values);
+            let bytes = gathered.encode(TermForm::Values, ROWS);
+            let terms = Terms::decode(bytes, TermForm::Values, ROWS).unwrap();
+            let mut listed = Vec::new();
+            terms.each_value(|place, text, _| listed.push((place, text.to_string())));
+            prop_assert_eq!(listed.len(), expected.len());
+            for (place, text) in &listed {
+                prop_assert_eq!(terms.find(text), vec![*place]);
+                let mut rows = RoaringBitmap::new();
+                prop_assert!(terms.add_rows(*place, &mut rows));
+                prop_assert_eq!(&rows, &expected[text]);
+                prop_assert_eq!(terms.row_count_of(*place), rows.len());
+            }
+            for prefix in ["", "a", "ab", "é", "\0"] {
+                let mut found = 0;
+                terms.each_value_with_prefix(prefix, |_, _, _| found += 1);
+                prop_assert_eq!(found, expected.keys().filter(|t| t.starts_with(prefix)).count());
+            }
+            prop_assert!(terms.find("absent").is_empty());
+            let presence: RoaringBitmap = values.iter().map(|(row, _)| *row).collect();
+            prop_assert_eq!(terms.presence().rows, presence);
+        }
+
+        #[test]
+        fn hashes_find_at_least_the_rows(values in values()) {
+            let (gathered, expected) = gathered(&values);
+            let bytes = gathered.encode(TermForm::Hashes, ROWS);
+            let terms = Terms::decode(bytes, TermForm::Hashes, ROWS).unwrap();
+            for (text, expected) in expected {
+                let mut rows = RoaringBitmap::new();
+                for place in terms.find(&text) {
+                    terms.add_rows(place, &mut rows);
+                }
+                prop_assert!(expected.is_subset(&rows));
+            }
+        }
+
+        #[test]
+        fn damaged_terms_end_quietly(
+            values in values(), at in any::<prop::sample::Index>(), byte: u8, cut: bool,
+        ) {
+            let mut bytes = gathered(&values).0.encode(TermForm::Values, ROWS);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if cut {
+                bytes.truncate(at);
+            }
+            if let Some(terms) = Terms::decode(bytes, TermForm::Values, ROWS) {
+                let mut places = Vec::new();
+                terms.each_value(|place, _, _| places.push(place));
+                let mut rows = RoaringBitmap::new();
+                terms.add_rows_of(&places, &mut rows);
+                terms.find("ab");
+                terms.presence();
+                terms.add_long_values(&mut rows);
+                prop_assert!(terms.texts().len() <= terms.len());
             }
         }
     }

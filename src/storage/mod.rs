@@ -24,6 +24,7 @@ mod lake_file;
 mod layout;
 mod log;
 mod log_record;
+mod maintenance_log;
 mod merge;
 mod retention;
 #[cfg(test)]
@@ -48,7 +49,8 @@ pub use index_terms::Terms;
 pub use lake_file::LakeFile;
 pub use layout::{Bucket, Hour};
 pub use log::{Commit, Log, Operation};
-pub use retention::{choose_expired, expire};
+pub use maintenance_log::{MaintenanceLog, MaintenanceRecord};
+pub use retention::{choose_expired, choose_oversized, expire};
 pub use snapshot::Snapshot;
 pub use store::{Store, StoreOptions};
 pub use trace_filter::TraceFilters;

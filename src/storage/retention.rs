@@ -18,6 +18,22 @@ pub fn choose_expired(snapshot: &Snapshot, cutoff: Hour) -> Vec<Arc<LakeFile>> {
     hours.flat_map(|(_, files)| files.iter().cloned()).collect()
 }
 
+/// All files of the oldest hours, as many as must go for the others to take `max_bytes` at the
+/// most. The latest hour stays, however large.
+pub fn choose_oversized(snapshot: &Snapshot, max_bytes: u64) -> Vec<Arc<LakeFile>> {
+    let mut left = snapshot.byte_count();
+    let mut chosen = Vec::new();
+    let hours = snapshot.files_by_hour();
+    for files in hours.values().take(hours.len().saturating_sub(1)) {
+        if left <= max_bytes {
+            break;
+        }
+        left -= files.iter().map(|file| file.size).sum::<u64>();
+        chosen.extend(files.iter().cloned());
+    }
+    chosen
+}
+
 /// Drops these files in one version, and with them whatever became of their rows: where a
 /// compaction was faster, its files of the same hours. The new snapshot, and what was dropped.
 pub async fn expire(log: &Log, files: &[Arc<LakeFile>]) -> Result<(Snapshot, Vec<Arc<LakeFile>>)> {

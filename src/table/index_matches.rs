@@ -209,7 +209,7 @@ fn of_terms(terms: &Terms, expr: &Arc<dyn PhysicalExpr>) -> RowMatches {
         return RowMatches::of(terms.presence().rows, false);
     }
     let texts = terms.texts();
-    let Ok(holds) = value_batch(texts, expr).and_then(|batch| evaluated(expr, &batch)) else {
+    let Ok(holds) = value_batch(texts, true, expr).and_then(|batch| evaluated(expr, &batch)) else {
         return RowMatches::of(terms.presence().rows, false);
     };
     let passing = (0..holds.len()).filter(|place| holds.is_valid(*place) && holds.value(*place));
@@ -227,13 +227,14 @@ fn of_terms(terms: &Terms, expr: &Arc<dyn PhysicalExpr>) -> RowMatches {
 /// Whether a condition holds for a span without the attribute.
 fn of_absent(expr: &Arc<dyn PhysicalExpr>) -> DataFusionResult<bool> {
     let nothing = StringViewArray::new_null(1);
-    let holds = evaluated(expr, &value_batch(&nothing, expr)?)?;
+    let holds = evaluated(expr, &value_batch(&nothing, false, expr)?)?;
     Ok(holds.is_valid(0) && holds.value(0))
 }
 
 /// The columns of values for a condition; numbers are made only where they are asked for.
 fn value_batch(
     texts: &StringViewArray,
+    exists: bool,
     expr: &Arc<dyn PhysicalExpr>,
 ) -> DataFusionResult<RecordBatch> {
     let asks = datafusion::physical_expr::utils::collect_columns(expr);
@@ -243,7 +244,8 @@ fn value_batch(
     } else {
         Arc::new(Float64Array::new_null(texts.len()))
     };
-    let columns = vec![Arc::new(texts.clone()) as ArrayRef, numbers];
+    let exists: ArrayRef = Arc::new(BooleanArray::from(vec![exists; texts.len()]));
+    let columns = vec![Arc::new(texts.clone()) as ArrayRef, numbers, exists];
     Ok(RecordBatch::try_new(value_schema(), columns)?)
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, Result};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, ScalarFunction};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -18,7 +18,10 @@ use datafusion::logical_expr::{Expr, Operator, Volatility};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::PhysicalExpr;
 
+use super::coalesced::alternatives;
+use super::element_test::ElementTest;
 use super::stored_literal::nanos_of;
+use crate::span::AttributeOutput;
 use crate::storage::AttributeScope;
 
 /// The columns that an operation is made of.
@@ -27,6 +30,15 @@ const OPERATION_COLUMNS: [&str; 5] = ["service_name", "name", "kind", "status_co
 const TEXT: &str = "text";
 /// The column that stands for an attribute as a number.
 const NUMBER: &str = "number";
+/// The column that stands for whether there is an attribute.
+const EXISTS: &str = "exists";
+
+/// The column that stands for the name of any event of a span.
+pub(super) const EVENT_NAME: &str = "event_name";
+/// The column that stands for the attributes of any event of a span.
+pub(super) const EVENT_ATTRIBUTES: &str = "event_attributes";
+/// The column that stands for the attributes of any link of a span.
+pub(super) const LINK_ATTRIBUTES: &str = "link_attributes";
 
 /// What a condition is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -137,6 +149,11 @@ impl IndexPredicate {
                 None => Condition::Unknown,
             };
         }
+        if let Some(each) = each_choice(expr) {
+            // Which of them it is, only the span can tell.
+            let any = each.iter().map(|expr| self.condition(expr, negated));
+            return Condition::All(vec![Condition::Any(any.collect()), Condition::Unknown]);
+        }
         match expr {
             Expr::Alias(alias) => self.condition(&alias.expr, negated),
             Expr::Not(inner) => self.condition(inner, !negated),
@@ -152,9 +169,34 @@ impl IndexPredicate {
                     self.condition(left, negated),
                     self.condition(right, negated),
                 ]),
-                _ => Condition::Unknown,
+                _ => self.coalesced(expr, negated),
             },
-            _ => Condition::Unknown,
+            // That no element passes is not said of any one value.
+            Expr::ScalarFunction(call) if !negated => self.element(call),
+            _ => self.coalesced(expr, negated),
+        }
+    }
+
+    /// What must hold for one of several values, of which the first that is there counts.
+    fn coalesced(&mut self, expr: &Expr, negated: bool) -> Condition {
+        let Some(alternatives) = alternatives(expr) else {
+            return Condition::Unknown;
+        };
+        let alternatives = alternatives.iter();
+        let any = alternatives.map(|expr| self.condition(expr, negated));
+        // A row that a later value lets through may have an earlier one that does not.
+        Condition::All(vec![Condition::Any(any.collect()), Condition::Unknown])
+    }
+
+    /// What must hold for some element of a list to pass a test.
+    fn element(&mut self, call: &ScalarFunction) -> Condition {
+        let Some(element) = ElementTest::extract(call, TEXT, NUMBER) else {
+            return Condition::Unknown;
+        };
+        let subject = Subject::Attribute(element.scope, element.key);
+        match holds(&element.test, &subject, false) {
+            Ok(test) => Condition::Of(self.subject(subject), Test::Holds(test)),
+            Err(_) => Condition::Unknown,
         }
     }
 
@@ -192,7 +234,7 @@ fn is_about_time(expr: &Expr) -> bool {
 }
 
 /// The one thing that an expression is about, if there is one.
-fn subject_of(expr: &Expr) -> Option<Subject> {
+pub(super) fn subject_of(expr: &Expr) -> Option<Subject> {
     let mut subject = None;
     let mut agrees = |found: Subject| match &subject {
         Some(known) => *known == found,
@@ -203,6 +245,10 @@ fn subject_of(expr: &Expr) -> Option<Subject> {
     };
     let walked = expr.apply(|expr| {
         let (is_fine, next) = match expr {
+            Expr::Column(column) if column.name == EVENT_NAME => {
+                let name = Subject::Attribute(AttributeScope::EventName, String::new());
+                (agrees(name), TreeNodeRecursion::Continue)
+            }
             Expr::Column(column) => {
                 let known = OPERATION_COLUMNS.contains(&column.name.as_str());
                 (
@@ -255,11 +301,64 @@ fn subject_of(expr: &Expr) -> Option<Subject> {
     subject
 }
 
-/// The attribute whose text or number a call returns.
-fn attribute_of(function: &ScalarFunction) -> Option<(AttributeScope, &str)> {
-    if !matches!(function.func.name(), "attribute" | "attribute_double") {
+/// A comparison with a `coalesce` or `CASE` of attributes, as `semconv` becomes one: the same
+/// comparison with each of the values that it can have.
+fn each_choice(expr: &Expr) -> Option<Vec<Expr>> {
+    let is_logic = |expr: &Expr| match expr {
+        Expr::BinaryExpr(binary) => matches!(binary.op, Operator::And | Operator::Or),
+        Expr::Not(_) | Expr::Alias(_) => true,
+        _ => false,
+    };
+    if is_logic(expr) {
         return None;
     }
+    let mut found: Option<Expr> = None;
+    let walked = expr.apply(|expr| {
+        let chooses = match expr {
+            Expr::ScalarFunction(call) => call.func.name() == "coalesce",
+            Expr::Case(case) => case.expr.is_none(),
+            _ => false,
+        };
+        if chooses && found.is_none() {
+            found = Some(expr.clone());
+        }
+        Ok(if chooses {
+            TreeNodeRecursion::Jump
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    });
+    walked.ok()?;
+    let found = found?;
+    let choices: Vec<Expr> = match &found {
+        Expr::ScalarFunction(call) => call.args.clone(),
+        Expr::Case(case) => {
+            let then = case
+                .when_then_expr
+                .iter()
+                .map(|(_, then)| then.as_ref().clone());
+            let otherwise = case.else_expr.as_deref().cloned();
+            let otherwise = otherwise.unwrap_or(Expr::Literal(ScalarValue::Null, None));
+            then.chain([otherwise]).collect()
+        }
+        _ => return None,
+    };
+    let replaced = choices.iter().map(|choice| {
+        let replaced = expr.clone().transform_down(|expr| {
+            Ok(if expr == found {
+                Transformed::new(choice.clone(), true, TreeNodeRecursion::Jump)
+            } else {
+                Transformed::no(expr)
+            })
+        });
+        replaced.data().ok()
+    });
+    replaced.collect()
+}
+
+/// The attribute whose text or number a call returns.
+fn attribute_of(function: &ScalarFunction) -> Option<(AttributeScope, &str)> {
+    column_of(function.func.name())?;
     let [Expr::Column(column), Expr::Literal(key, _)] = function.args.as_slice() else {
         return None;
     };
@@ -267,16 +366,31 @@ fn attribute_of(function: &ScalarFunction) -> Option<(AttributeScope, &str)> {
         "attributes" => AttributeScope::Span,
         "resource_attributes" => AttributeScope::Resource,
         "scope_attributes" => AttributeScope::Scope,
+        EVENT_ATTRIBUTES => AttributeScope::Event,
+        LINK_ATTRIBUTES => AttributeScope::Link,
         _ => return None,
     };
     Some((scope, key.try_as_str()??))
+}
+
+/// The column that stands for what a function makes of an attribute.
+fn column_of(function: &str) -> Option<&'static str> {
+    let columns = [
+        (AttributeOutput::Text, TEXT),
+        (AttributeOutput::Double, NUMBER),
+        (AttributeOutput::Exists, EXISTS),
+    ];
+    let found = columns
+        .iter()
+        .find(|(output, _)| output.function_name() == function);
+    found.map(|(_, column)| *column)
 }
 
 /// The texts of which an attribute must be one, where an expression says just that.
 fn texts_of(expr: &Expr) -> Option<Vec<String>> {
     let is_text = |expr: &Expr| {
         matches!(expr, Expr::ScalarFunction(function)
-            if function.func.name() == "attribute" && attribute_of(function).is_some())
+            if column_of(function.func.name()) == Some(TEXT) && attribute_of(function).is_some())
     };
     let literal = |expr: &Expr| match expr {
         Expr::Literal(value, _) => value.try_as_str().map(|text| text.map(str::to_string)),
@@ -305,12 +419,14 @@ fn texts_of(expr: &Expr) -> Option<Vec<String>> {
     }
 }
 
-/// The columns on which conditions about an attribute are evaluated: its text and its number.
+/// The columns on which conditions about an attribute are evaluated: its text, its number and
+/// whether it is there.
 pub(super) fn value_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![
             Field::new(TEXT, DataType::Utf8View, true),
             Field::new(NUMBER, DataType::Float64, true),
+            Field::new(EXISTS, DataType::Boolean, false),
         ]))
     });
     Arc::clone(&SCHEMA)
@@ -333,12 +449,12 @@ fn holds(expr: &Expr, subject: &Subject, negated: bool) -> Result<Arc<dyn Physic
     let over_columns = expr.clone().transform_down(|expr| {
         Ok(match expr {
             Expr::ScalarFunction(function) if attribute_of(&function).is_some() => {
-                let name = match function.func.name() {
-                    "attribute" => TEXT,
-                    _ => NUMBER,
-                };
+                let name = column_of(function.func.name()).unwrap_or(TEXT);
                 let column = Expr::Column(Column::from_name(name));
                 Transformed::new(column, true, TreeNodeRecursion::Jump)
+            }
+            Expr::Column(column) if column.name == EVENT_NAME => {
+                Transformed::yes(Expr::Column(Column::from_name(TEXT)))
             }
             Expr::Column(column) => Transformed::yes(Expr::Column(Column::from_name(column.name))),
             other => Transformed::no(other),

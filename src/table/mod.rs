@@ -9,7 +9,11 @@ mod trace_rows;
 mod trace_ranges;
 mod trace_scan;
 mod index_predicate;
+mod element_test;
+mod coalesced;
 mod index_matches;
+mod newest;
+mod item_filters;
 mod adapter;
 mod attribute_access;
 mod attribute_decode;
@@ -18,11 +22,21 @@ mod stored_literal;
 mod id_literals;
 mod stored_comparisons;
 mod lake_files;
+mod catalog;
+mod catalog_predicate;
+mod catalog_entries;
+mod lake_maintenance;
 
+pub use catalog::{Catalog, CatalogTable};
 pub use id_literals::IdLiterals;
+pub use item_filters::ItemFilters;
 pub use lake_files::LakeFilesTable;
+pub use lake_maintenance::LakeMaintenanceTable;
+pub use newest::NewestFirst;
 pub use provider::SpansTable;
 pub use stored_comparisons::StoredComparisons;
 pub use trace_ranges::TraceRange;
 pub use trace_rows::{TraceFile, TraceRows};
-pub use trace_scan::{TraceScan, TraceScope, stored_index, trace_id_index, trace_scan_schema};
+pub use trace_scan::{
+    SpanReader, TraceScan, TraceScope, scan_column, stored_index, trace_scan_schema,
+};

@@ -31,6 +31,7 @@ use object_store::ObjectMeta;
 
 use super::adapter::SpanAdapterFactory;
 use super::index_predicate::IndexPredicate;
+use super::newest::Newest;
 use super::predicate::SpanPredicate;
 use super::pruning::{FilePlan, PlannedFile, all_files, choose_files};
 use super::row_ranges::{row_ranges, with_index};
@@ -50,7 +51,7 @@ const LARGE_COLUMNS: [&str; 5] = [
 ];
 
 /// The spans of a lake as a table; each scan sees the lake's last known snapshot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SpansTable {
     pub(super) log: Arc<Log>,
     filters: Arc<TraceFilters>,
@@ -58,6 +59,10 @@ pub struct SpansTable {
     indexes: Option<Arc<Indexes>>,
     pub(super) store_url: ObjectStoreUrl,
     pub(super) pruning: bool,
+    /// How many spans are wanted, the newest, where that was said.
+    newest: Option<usize>,
+    /// What one of a span's events or links must be like.
+    item_conditions: Vec<Expr>,
 }
 
 impl SpansTable {
@@ -77,7 +82,34 @@ impl SpansTable {
             indexes,
             store_url,
             pruning,
+            newest: None,
+            item_conditions: Vec::new(),
         }
+    }
+
+    /// This table for a scan of which only spans matter that have an event or a link like this;
+    /// `None` where such conditions are known already, or of no use.
+    pub(super) fn with_item_conditions(&self, conditions: Vec<Expr>) -> Option<Self> {
+        let known = !self.item_conditions.is_empty() || self.indexes.is_none() || !self.pruning;
+        (!known).then(|| Self {
+            item_conditions: conditions,
+            ..self.clone()
+        })
+    }
+
+    /// This table for a scan of which only the newest `count` rows that pass its filters matter;
+    /// `None` where it is one already, or has no use for it.
+    pub(super) fn newest(&self, count: usize) -> Option<Self> {
+        let known = self.newest.is_some() || self.indexes.is_none() || !self.pruning;
+        (!known).then(|| Self {
+            newest: Some(count),
+            ..self.clone()
+        })
+    }
+
+    /// The indexes of files, `None` where they are not to be used.
+    pub(super) fn indexes(&self) -> Option<&Arc<Indexes>> {
+        self.indexes.as_ref()
     }
 
     /// The files in which what `predicate` admits can lie.
@@ -121,6 +153,7 @@ impl SpansTable {
             ("files_pruned_by_statistics", report.by_statistics),
             ("files_pruned_by_trace_filter", report.by_trace_filter),
             ("files_pruned_by_index", report.by_index),
+            ("files_pruned_by_newest", report.by_newest),
             ("index_terms", report.index_terms),
             (
                 "index_rows_left",
@@ -217,18 +250,34 @@ impl TableProvider for SpansTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = self.plan_files(&SpanPredicate::extract(filters)).await?;
+        let spans = SpanPredicate::extract(filters);
+        let plan = self.plan_files(&spans).await?;
         let plan = match &self.indexes {
             Some(indexes) if self.pruning => {
-                let predicate = IndexPredicate::extract(filters);
-                plan.prune_by_index(self.log.store(), indexes, &predicate)
+                let filters = [filters, &self.item_conditions].concat();
+                let predicate = IndexPredicate::extract(&filters);
+                let newest = self.newest.map(|count| Newest::new(count, &spans));
+                plan.prune_by_index(self.log.store(), indexes, &predicate, newest)
                     .await?
             }
             _ => plan,
         };
+        self.scan_files(state, &plan, projection, limit).await
+    }
+}
+
+impl SpansTable {
+    /// The scan of what is planned.
+    pub(super) async fn scan_files(
+        &self,
+        state: &dyn Session,
+        plan: &FilePlan,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.with_text_attributes(logical_schema());
-        let while_decoding = filters_while_decoding(&plan, projection);
-        let source = self.source(state, Arc::clone(&schema), &plan, while_decoding)?;
+        let while_decoding = filters_while_decoding(plan, projection);
+        let source = self.source(state, Arc::clone(&schema), plan, while_decoding)?;
         // The columns after those of SQL are asked for by nobody but the adapter.
         let all = || (0..logical_schema().fields().len()).collect();
         let projection = projection.cloned().unwrap_or_else(all);

@@ -10,13 +10,16 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::index_matches::{RowMatches, file_matches};
 use super::index_predicate::IndexPredicate;
+use super::newest::Newest;
 use super::predicate::SpanPredicate;
 use crate::error::Result;
 use crate::span::TraceId;
-use crate::storage::{Hour, Indexes, LakeFile, Snapshot, Store, TraceFilters};
+use crate::storage::{FileIndex, Hour, Indexes, LakeFile, Snapshot, Store, TraceFilters};
 
 /// How many trace-id filters or indexes are read at the same time.
 const FILTER_READS: usize = 16;
+/// How many indexes are read at the same time where the first may be enough.
+const NEWEST_READS: usize = 4;
 
 /// Files left, newest hour first, and what was ruled out on the way.
 #[derive(Debug, Default, Clone)]
@@ -73,6 +76,8 @@ pub(super) struct PruningReport {
     pub by_trace_filter: usize,
     /// Their index holds no row that can pass.
     pub by_index: usize,
+    /// They hold no row new enough to be among the newest that are wanted.
+    pub by_newest: usize,
     /// The values and patterns that were looked up in each index.
     pub index_terms: usize,
     /// The rows that indexes left of the files they were asked about.
@@ -119,6 +124,14 @@ pub(super) fn all_files(snapshot: &Snapshot) -> FilePlan {
     }
 }
 
+/// These files, whole.
+pub(super) fn files_of(files: &[Arc<LakeFile>]) -> FilePlan {
+    FilePlan {
+        files: files.iter().map(PlannedFile::of_any_trace).collect(),
+        report: PruningReport::default(),
+    }
+}
+
 impl FilePlan {
     /// Removes the files whose trace-id filter rules out every id asked for.
     pub(super) async fn prune_by_filters(
@@ -153,39 +166,116 @@ impl FilePlan {
     }
 
     /// Removes the files whose index holds no row that can pass, and notes the rows of the others
-    /// that can.
+    /// that can. Files are asked in their order, and no more of them than `newest` needs.
     pub(super) async fn prune_by_index(
         mut self,
         store: &Store,
         indexes: &Indexes,
         predicate: &IndexPredicate,
+        mut newest: Option<Newest>,
     ) -> Result<Self> {
-        if !predicate.is_useful() {
+        if !predicate.is_useful() && newest.is_none() {
             return Ok(self);
         }
-        let considered = self.files.len();
-        let mut asked = futures::stream::iter(std::mem::take(&mut self.files))
-            .map(|planned| async move {
+        let reads = if newest.is_some() {
+            NEWEST_READS
+        } else {
+            FILTER_READS
+        };
+        let files = std::mem::take(&mut self.files);
+        let mut waiting = files.into_iter();
+        let mut asked = futures::stream::FuturesOrdered::new();
+        let mut kept: Vec<(PlannedFile, Arc<FileIndex>)> = Vec::new();
+        loop {
+            while asked.len() < reads
+                && let Some(planned) = waiting.next()
+            {
+                if newest
+                    .as_ref()
+                    .is_some_and(|newest| newest.excludes(&planned.file))
+                {
+                    self.report.by_newest += 1;
+                    continue;
+                }
                 let index = indexes.of_file(store, &planned.file);
-                let row_groups = file_matches(predicate, &index).await?;
-                Ok::<_, crate::Error>(PlannedFile {
-                    row_groups,
-                    ..planned
-                })
-            })
-            .buffered(FILTER_READS);
-        while let Some(planned) = asked.try_next().await? {
-            let groups = &planned.row_groups;
-            if groups.is_empty() || !groups.iter().all(|(_, matches)| matches.is_none()) {
-                self.files.push(planned);
+                asked.push_back(async move {
+                    let row_groups = file_matches(predicate, &index).await?;
+                    let planned = PlannedFile {
+                        row_groups,
+                        ..planned
+                    };
+                    Ok::<_, crate::Error>((planned, index))
+                });
             }
+            let Some((planned, index)) = asked.try_next().await? else {
+                break;
+            };
+            let groups = &planned.row_groups;
+            if !groups.is_empty() && groups.iter().all(|(_, matches)| matches.is_none()) {
+                self.report.by_index += 1;
+                continue;
+            }
+            if let Some(newest) = &mut newest {
+                add_newest(newest, &planned, &index).await?;
+            }
+            kept.push((planned, index));
         }
         drop(asked);
-        self.report.by_index = considered - self.files.len();
+        for (mut planned, index) in kept {
+            if let Some(newest) = &newest
+                && !keep_newest(newest, &mut planned, &index).await?
+            {
+                self.report.by_newest += 1;
+                continue;
+            }
+            self.files.push(planned);
+        }
         self.report.index_terms = predicate.term_count();
         self.report.index_rows = self.files.iter().map(PlannedFile::row_count).sum();
         Ok(self)
     }
+}
+
+/// Notes the newest rows of a file.
+async fn add_newest(newest: &mut Newest, planned: &PlannedFile, index: &FileIndex) -> Result<()> {
+    if newest.excludes(&planned.file) {
+        return Ok(());
+    }
+    let groups = index.row_groups().await?.iter();
+    for (group, (_, matches)) in groups.zip(&planned.row_groups) {
+        if matches.exact
+            && !matches.is_none()
+            && let Some(rows) = group.rows(index).await?
+        {
+            newest.add(&planned.file, matches, &rows);
+        }
+    }
+    Ok(())
+}
+
+/// Leaves only the rows of a file that can be among the newest; whether there are any.
+async fn keep_newest(
+    newest: &Newest,
+    planned: &mut PlannedFile,
+    index: &FileIndex,
+) -> Result<bool> {
+    if newest.excludes(&planned.file) {
+        return Ok(false);
+    }
+    if newest.cutoff().is_none() {
+        return Ok(true);
+    }
+    let groups = index.row_groups().await?.iter();
+    let mut any = planned.row_groups.is_empty();
+    for (group, (_, matches)) in groups.zip(&mut planned.row_groups) {
+        if !matches.is_none()
+            && let Some(rows) = group.rows(index).await?
+        {
+            *matches = newest.keep(matches, &rows);
+        }
+        any |= !matches.is_none();
+    }
+    Ok(any)
 }
 
 #[cfg(test)]

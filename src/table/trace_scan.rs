@@ -6,10 +6,11 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use datafusion::datasource::physical_plan::{
@@ -19,6 +20,8 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion_datasource_parquet::metadata::DFParquetMetadata;
@@ -32,32 +35,25 @@ use super::predicate::SpanPredicate;
 use super::provider::{METADATA_READS, located};
 use super::pruning::PlannedFile;
 use super::trace_ranges::{TracePages, TraceRange, trace_ranges};
-use crate::span::{TraceId, column, logical_schema, storage_schema, stored_name};
-
-/// Rows of a range of traces where columns are narrow.
-const MOST_RANGE_ROWS: u64 = 1 << 20;
+use crate::span::{TraceId, logical_schema, storage_schema, stored_name};
 
 /// Bytes of the projected columns of a range, decoded, as far as footers tell.
 const MOST_RANGE_BYTES: u64 = 128 << 20;
 
+/// Rows of a range at least where columns are wide, so that pages are not read again and again.
+const LEAST_RANGE_ROWS: u64 = 16 << 10;
+
 /// Rows of a batch: traces are gathered from them, so larger ones cost nothing.
 const BATCH_ROWS: usize = 16 << 10;
 
-/// Which spans a relation over traces needs.
+/// How a relation over traces reads.
 #[derive(Debug, Clone, Copy)]
 pub struct TraceScope {
-    /// Nanoseconds by which more is read than is asked for, before and after, so that traces
-    /// that begin or end outside are whole.
-    pub margin_nano: i64,
-}
-
-impl TraceScope {
-    /// Reads so much more on either side.
-    pub fn with_margin(margin: std::time::Duration) -> Self {
-        Self {
-            margin_nano: i64::try_from(margin.as_nanos()).unwrap_or(i64::MAX),
-        }
-    }
+    /// By how much more is read than is asked for, before and after, so that traces that begin
+    /// or end outside are whole.
+    pub margin: Duration,
+    /// Rows of a range of traces at the most.
+    pub range_rows: usize,
 }
 
 /// The spans of a lake, trace by trace.
@@ -69,6 +65,7 @@ pub struct TraceScan {
     ranges: Vec<TraceRange>,
     trace_ids: Option<Arc<[TraceId]>>,
     start_nanos: (i64, i64),
+    is_within_time: bool,
     pruning: bool,
 }
 
@@ -112,8 +109,9 @@ impl SpansTable {
         let trace_ids = predicate.trace_ids.clone();
         let mut wider = predicate;
         if !never {
-            wider.min_start_nano = wider.min_start_nano.saturating_sub(scope.margin_nano);
-            wider.max_start_nano = wider.max_start_nano.saturating_add(scope.margin_nano);
+            let margin = i64::try_from(scope.margin.as_nanos()).unwrap_or(i64::MAX);
+            wider.min_start_nano = wider.min_start_nano.saturating_sub(margin);
+            wider.max_start_nano = wider.max_start_nano.saturating_add(margin);
         }
         let mut plan = self.plan_files(&wider).await?;
         if never {
@@ -125,6 +123,10 @@ impl SpansTable {
             (key(a), &a.file.path).cmp(&(key(b), &b.file.path))
         });
         let schema = self.with_text_attributes(trace_scan_schema());
+        let is_within_time = plan.files.iter().all(|planned| {
+            start_nanos.0 <= planned.file.min_start_nano
+                && planned.file.max_start_nano <= start_nanos.1
+        });
         let source = self.source(state, schema, &plan, false)?;
         let files = self.trace_files(state, &plan.files).await?;
         let ids: Option<Arc<[TraceId]>> = trace_ids.map(|ids| ids.into_iter().collect());
@@ -132,7 +134,9 @@ impl SpansTable {
             .iter()
             .flat_map(|file| file.pages.weights(ids.as_deref()));
         let most = MOST_RANGE_BYTES / row_bytes(&files, columns).max(1);
-        let most = most.clamp(16 << 10, MOST_RANGE_ROWS);
+        let most = most
+            .max(LEAST_RANGE_ROWS)
+            .min(scope.range_rows.max(1) as u64);
         let ranges = trace_ranges(weights.collect(), most, state.config().target_partitions());
         Ok(TraceScan {
             store_url: self.store_url.clone(),
@@ -141,6 +145,7 @@ impl SpansTable {
             files,
             trace_ids: ids,
             start_nanos,
+            is_within_time,
             pruning: self.pruning,
         })
     }
@@ -225,6 +230,11 @@ impl TraceScan {
         self.start_nanos
     }
 
+    /// Whether no span is read that starts outside the time asked for.
+    pub fn is_within_time(&self) -> bool {
+        self.is_within_time
+    }
+
     /// What reading has counted so far, and what planning ruled out.
     pub fn metrics(&self) -> MetricsSet {
         self.source.metrics().clone_inner()
@@ -254,13 +264,21 @@ impl TraceScan {
         file.map_or_else(Vec::new, |file| file.pages.rows(&all, Some(trace_ids)))
     }
 
-    /// Reads these rows of a file, in order, with the columns at these indices of
-    /// [`trace_scan_schema`].
+    /// What reads these expressions over [`trace_scan_schema`], each with its name.
+    pub fn reader(&self, columns: Vec<ProjectionExpr>) -> Result<SpanReader> {
+        let projection = ProjectionExprs::new(columns);
+        match self.source.try_pushdown_projection(&projection)? {
+            Some(source) => Ok(SpanReader { source }),
+            None => internal_err!("the scan of spans takes no projection"),
+        }
+    }
+
+    /// Reads these rows of a file, in order.
     pub fn read(
         &self,
+        reader: &SpanReader,
         file: usize,
         rows: &[Range<u64>],
-        columns: &[usize],
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let file = &self.files[file];
@@ -269,14 +287,25 @@ impl TraceScan {
         let selection = selection(rows, total);
         let access = ParquetAccessPlan::try_new_from_overall_row_selection(selection, groups)?;
         let group = FileGroup::new(vec![file.file.clone().with_extension(access)]);
-        let source = Arc::new(self.source.clone());
+        let source = Arc::clone(&reader.source);
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_groups(vec![group])
-            .with_projection_indices(Some(columns.to_vec()))?
             .with_batch_size(Some(BATCH_ROWS))
             .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
             .build();
         DataSourceExec::from_data_source(config).execute(0, context)
+    }
+}
+
+/// Reads certain columns of spans, and expressions over them.
+#[derive(Clone)]
+pub struct SpanReader {
+    source: Arc<dyn FileSource>,
+}
+
+impl std::fmt::Debug for SpanReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpanReader").finish_non_exhaustive()
     }
 }
 
@@ -298,7 +327,9 @@ pub fn stored_index(name: &str) -> Result<usize> {
     Ok(trace_scan_schema().index_of(&stored_name(name))?)
 }
 
-/// The index of the stored trace id in [`trace_scan_schema`].
-pub fn trace_id_index() -> Result<usize> {
-    stored_index(column::TRACE_ID)
+/// The column at an index of [`trace_scan_schema`], for a [`SpanReader`].
+pub fn scan_column(index: usize) -> ProjectionExpr {
+    let schema = trace_scan_schema();
+    let name = schema.field(index).name();
+    ProjectionExpr::new(Arc::new(Column::new(name, index)), name.clone())
 }

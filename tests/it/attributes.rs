@@ -160,7 +160,9 @@ impl Expected {
     }
 
     fn double(&self) -> Option<f64> {
-        self.text.as_ref()?.parse().ok()
+        let number: f64 = self.text.as_ref()?.parse().ok()?;
+        // The two zeros are equal.
+        Some(number + 0.0)
     }
 
     fn compared(&self, op: &str, (text, number): (&str, f64)) -> Option<bool> {
@@ -355,7 +357,7 @@ async fn check_all(spans: &[Vec<(String, Value)>], keys: &[&str]) {
             assert_eq!(found, whole);
         }
         for key in keys {
-            check(&session, spans, key, columns == 100).await;
+            check(&session, spans, key, columns == 100 && compacted).await;
         }
     }
 }

@@ -10,7 +10,7 @@ const SPANS: u64 = 4_000;
 
 /// Asserts that the lake holds the spans `0..count`, each once, and that all of it can be read.
 #[track_caller]
-fn assert_holds_the_first(sandbox: &Sandbox, count: u64) {
+pub(crate) fn assert_holds_the_first(sandbox: &Sandbox, count: u64) {
     let rows = sandbox.rows(
         "SELECT count(*) AS spans, count(DISTINCT name) AS names, \
          coalesce(max(CAST(attributes['number'] AS BIGINT)) + 1, 0) AS ends FROM spans",
@@ -23,7 +23,7 @@ fn assert_holds_the_first(sandbox: &Sandbox, count: u64) {
 }
 
 /// A fraction that differs from run to run, so that runs together visit many moments.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let clock = std::time::SystemTime::now();
     let since = clock.duration_since(std::time::UNIX_EPOCH).unwrap();
     f64::from(since.subsec_nanos() % 1_000_000) / 1e6

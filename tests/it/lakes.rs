@@ -19,11 +19,13 @@ pub(crate) fn small_files(pruning: bool) -> Config {
         storage: StorageConfig {
             target_file_bytes: 48 << 10,
             page_rows: 128,
+            attribute_min_rows: 2,
             ..StorageConfig::default()
         },
         query: QueryConfig {
             pruning,
             threads: Some(2),
+            trace_range_rows: 200,
             ..QueryConfig::default()
         },
         ..Config::default()

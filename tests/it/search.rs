@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use tracelake::config::QueryConfig;
-use tracelake::engine::Session;
 use tracelake::search::{
     AttributeScope, AttributeTest, AttributeValue, Condition, Matching, SearchHit, SearchOrder,
     SpanName, TraceQuery,
@@ -48,7 +47,7 @@ impl Row {
     }
 
     /// The values of a key in a scope.
-    fn values(&self, scope: AttributeScope, key: &str) -> Vec<String> {
+    fn values(&self, scope: AttributeScope, key: &str) -> Vec<Value> {
         use AttributeScope::{Any, Event, Link, Resource, Scope, Span};
         let mut sets: Vec<&Attributes> = Vec::new();
         if matches!(scope, Any | Span) {
@@ -68,13 +67,18 @@ impl Row {
         }
         let entries = sets.into_iter().flatten();
         let values = entries.filter(|(other, _)| other == key);
-        values.filter_map(|(_, value)| text(value)).collect()
+        values.map(|(_, value)| value.clone()).collect()
     }
 
     fn fulfils(&self, condition: &Condition) -> bool {
         match condition {
             Condition::Attribute(attribute) => {
                 let values = self.values(attribute.scope, &attribute.key);
+                if attribute.test == AttributeTest::Exists {
+                    return !values.is_empty();
+                }
+                let values = values.iter().filter_map(text);
+                let values: Vec<String> = values.collect();
                 values.iter().any(|value| match &attribute.test {
                     // The only pattern these tests use.
                     AttributeTest::Matches(pattern) => {
@@ -343,11 +347,11 @@ fn config() -> Config {
 }
 
 /// All pages of a query, `limit` traces each.
-async fn pages(session: &Session, query: &TraceQuery, limit: usize) -> Vec<SearchHit> {
+async fn pages(lake: &Lake, query: &TraceQuery, limit: usize) -> Vec<SearchHit> {
     let mut query = query.clone().with_limit(limit);
     let mut hits = Vec::new();
     loop {
-        let page = session.search(&query).await.unwrap();
+        let page = lake.search(&query).await.unwrap();
         assert!(page.hits.len() <= limit);
         hits.extend(page.hits);
         match page.next_cursor {
@@ -358,17 +362,17 @@ async fn pages(session: &Session, query: &TraceQuery, limit: usize) -> Vec<Searc
     }
 }
 
-async fn check(session: &Session, rows: &[Row], query: &TraceQuery) {
+async fn check(lake: &Lake, rows: &[Row], query: &TraceQuery) {
     let expected = naive(rows, query);
-    let page = session.search(&query.clone().with_total()).await.unwrap();
+    let page = lake.search(&query.clone().with_total()).await.unwrap();
     let found = page.hits.iter();
     let found: Vec<NaiveHit> = found.map(|hit| outline(hit, query.order)).collect();
     assert_eq!(found, expected, "{query:#?}");
     assert_eq!(page.total, Some(expected.len() as u64));
     assert_eq!(page.next_cursor, None);
-    assert_eq!(pages(session, query, 3).await, page.hits, "{query:#?}");
+    assert_eq!(pages(lake, query, 3).await, page.hits, "{query:#?}");
     let second = query.clone().with_limit(2).with_page(2);
-    let second = session.search(&second).await.unwrap().hits;
+    let second = lake.search(&second).await.unwrap().hits;
     let numbered: Vec<&SearchHit> = page.hits.iter().skip(2).take(2).collect();
     // Cursors are the same, too: they are a trace's place, not a page's.
     assert_eq!(second.iter().collect::<Vec<_>>(), numbered);
@@ -392,14 +396,13 @@ async fn searches_find_what_a_naive_evaluation_finds() {
         append(&lake, &rows).await;
         append(&lake, &more).await;
         rows.extend(more);
-        let session = lake.session().await.unwrap();
         for compacted in [false, true] {
             if compacted {
                 lake.compact(Arc::new(|_| {})).await.unwrap();
             }
             for _ in 0..QUERIES {
                 let query = query().new_tree(&mut runner).unwrap().current();
-                check(&session, &rows, &query).await;
+                check(&lake, &rows, &query).await;
             }
         }
     }
@@ -421,7 +424,6 @@ async fn pages_show_each_trace_once_while_spans_arrive() {
         let mut seen = HashSet::new();
         let mut round = 1;
         loop {
-            // Another session each time, so that what was committed is seen at once.
             let page = lake.search(&query).await.unwrap();
             for hit in &page.hits {
                 assert!(seen.insert(hit.trace.trace_id), "shown twice");
@@ -509,7 +511,7 @@ async fn a_stream_reads_all_pages() {
         .collect();
     append(&lake, &rows).await;
     let query = TraceQuery::new().with_service("shop").with_limit(2);
-    let stream = lake.search_stream(query.clone()).await.unwrap();
+    let stream = lake.search_stream(query.clone());
     let hits: Vec<SearchHit> = stream.try_collect().await.unwrap();
     let ids: Vec<u8> = hits
         .iter()

@@ -114,7 +114,6 @@ async fn jaeger_s_storage_queries_find_exactly_their_traces() {
         let report = lake.ingest(vec![Source::path(path)], Default::default());
         assert_eq!(report.await.unwrap().rejection_count, 0);
     }
-    let session = lake.session().await.unwrap();
     let mut checked = 0;
     for compacted in [false, true] {
         if compacted {
@@ -127,7 +126,7 @@ async fn jaeger_s_storage_queries_find_exactly_their_traces() {
             for case in json(folder.join(file)).as_array().unwrap() {
                 for test in tests {
                     let query = query_of(case, *test);
-                    let page = session.search(&query).await.unwrap();
+                    let page = lake.search(&query).await.unwrap();
                     let found: BTreeMap<String, usize> = page
                         .hits
                         .iter()
@@ -143,7 +142,7 @@ async fn jaeger_s_storage_queries_find_exactly_their_traces() {
                         .map(|name| traces[name.as_str().unwrap()].clone())
                         .collect();
                     assert_eq!(found, expected, "{}", case["Caption"]);
-                    let count = session.search_count(&query).await.unwrap();
+                    let count = lake.search_count(&query).await.unwrap();
                     assert_eq!(count, expected.len() as u64);
                     checked += 1;
                 }

@@ -80,13 +80,18 @@ async fn surface() -> String {
         let state = session.context().state();
         let table = state.table_functions().get(name);
         assert!(table.is_some(), "{name} is not registered");
-        let ids = ["'0000000000000001'"; 2];
-        let argument_count = manual.arguments.as_ref().map_or(0, Vec::len);
+        let arguments = manual.arguments.as_deref().unwrap_or_default();
+        let is_time = arguments.iter().any(|(name, _)| name == "from");
+        let values = match is_time {
+            true => ["'2026-11-20'"; 2],
+            false => ["'0000000000000001'"; 2],
+        };
+        let argument_count = arguments.len();
         let optional = manual.syntax_example.matches('[').count();
         // Arguments that are given by name may all be left out.
         let call = match manual.syntax_example.contains("=>") {
             true => String::new(),
-            false => ids[..argument_count - optional].join(", "),
+            false => values[..argument_count - optional].join(", "),
         };
         let sql = format!("SELECT * FROM {name}({call})");
         let rows = session.query(&sql, &[]).await.unwrap();

@@ -190,10 +190,13 @@ fn passing(objects: &ArrayRef, key: &str, test: &AttributeTest) -> Result<Vec<bo
     let objects = text_views(objects)?;
     let lookup = JsonLookup::new(key);
     let values = (0..objects.len()).map(|index| {
-        let raw = objects.is_valid(index).then(|| objects.value(index));
-        raw.and_then(|object| lookup.find(object))
-            .and_then(render_value)
+        let object = objects.is_valid(index).then(|| objects.value(index));
+        object.and_then(|object| lookup.find(object))
     });
+    if *test == AttributeTest::Exists {
+        return Ok(values.map(|value| value.is_some()).collect());
+    }
+    let values = values.map(|value| value.and_then(render_value));
     let AttributeTest::Matches(pattern) = test else {
         let passing =
             values.map(|value| value.is_some_and(|text| test.admits(&text) == Some(true)));

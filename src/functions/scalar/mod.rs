@@ -2,6 +2,7 @@
 
 mod any_attribute;
 mod attribute;
+mod is_ancestor;
 mod json_lookup;
 mod renamed_keys;
 mod semconv;
@@ -12,6 +13,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 pub use any_attribute::{ANY_ATTRIBUTE, AnyAttributeFunc, whole_match};
 pub use attribute::AttributeFunc;
+pub use is_ancestor::IsAncestorFunc;
 pub use renamed_keys::keys_meaning;
 pub use semconv::{SEMCONV, SemconvFunc};
 
@@ -23,6 +25,7 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     let attribute = attribute.map(|output| ScalarUDF::from(AttributeFunc::new(output)));
     let others = [
         ScalarUDF::from(AnyAttributeFunc::default()),
+        ScalarUDF::from(IsAncestorFunc::default()),
         ScalarUDF::from(SemconvFunc::default()),
     ];
     attribute.chain(others).map(Arc::new).collect()

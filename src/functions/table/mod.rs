@@ -8,7 +8,7 @@ mod trace_reader;
 mod trace_function;
 mod span_columns;
 mod tree_columns;
-mod named_arguments;
+mod table_calls;
 mod search_arguments;
 
 mod trace;
@@ -29,15 +29,16 @@ use datafusion::catalog::TableFunctionImpl;
 use datafusion::logical_expr::Documentation;
 
 pub use arguments::{Arguments, substitute_parameters};
-pub use named_arguments::NamedArguments;
 pub use relatives::Relation;
 pub use search_traces::TraceSearcher;
+pub use table_calls::TableCalls;
 pub use trace_function::TraceFunction;
 pub use trace_reader::TraceReader;
 
 use search_traces::SearchTracesFunc;
 use trace_function::TraceTableFunc;
 
+use super::time_range;
 use crate::error::{Error, Result};
 
 /// A table function: what it is called, its manual, and what it does.
@@ -69,12 +70,13 @@ pub fn all(reader: &Arc<dyn TraceReader>, searcher: Arc<dyn TraceSearcher>) -> V
         .collect()
 }
 
-/// The names and manuals of all of them.
+/// The names and manuals of all of them, and of those over ranges of time.
 pub fn manuals() -> Vec<(&'static str, Documentation)> {
     let functions = trace_functions().into_iter();
     functions
         .map(|function| (function.name(), function.documentation()))
         .chain([(SearchTracesFunc::NAME, SearchTracesFunc::documentation())])
+        .chain(time_range::manuals())
         .collect()
 }
 

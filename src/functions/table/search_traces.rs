@@ -55,8 +55,13 @@ impl SearchTracesFunc {
             "search_traces(service => 'checkout', min_duration => '1s', newest => 20)",
         )
         .with_sql_example(
-            "select root_name, span_count, matched_span_count\n\
-             from search_traces(attributes => 'http.response.status_code >= 500', newest => 5);",
+            "select root_service, root_name, span_count, matched_span_count\n\
+             from search_traces(attributes => 'http.response.status_code = 200', newest => 5);\n\
+             +--------------+-------------+------------+--------------------+\n\
+             | root_service | root_name   | span_count | matched_span_count |\n\
+             +--------------+-------------+------------+--------------------+\n\
+             | library      | POST /loans | 5          | 2                  |\n\
+             +--------------+-------------+------------+--------------------+",
         );
         for (name, description) in SEARCH_ARGUMENTS {
             builder = builder.with_argument(name, description);

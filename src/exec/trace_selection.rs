@@ -1,0 +1,268 @@
+//! Finds the traces of a range that a query can want, before all of their columns are read.
+//!
+//! Read [`TraceFilters`], what a query says of traces, and [`TraceSelection`], what is left.
+//!
+//! ```text
+//!   1. trace id, filter's columns    t1 t1 t2 t2 t2 t3     t2 has a span that passes
+//!   2. all columns of its rows             └──────┘
+//! ```
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::projection::ProjectionExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
+use datafusion::physical_plan::PhysicalExpr;
+use futures::{StreamExt, TryStreamExt};
+
+use super::column_buffer::id_column;
+use super::range_load::{FILE_READS, wanted};
+use super::range_rows::trace_numbers;
+use crate::span::column;
+use crate::table::{SpanReader, TraceRange, TraceScan, scan_column, stored_index};
+
+/// What a query says of the traces that it wants.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TraceFilters {
+    /// Filters on the trace id alone, over a batch that has nothing else, some of which a join
+    /// fills in while it runs.
+    pub(super) by_id: Vec<Arc<dyn PhysicalExpr>>,
+    /// A filter over the schema of a scan of traces that some span of a trace must pass.
+    pub(super) by_span: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// The traces of a range that are left, and where their rows lie.
+#[derive(Debug)]
+pub(super) struct TraceSelection {
+    /// Sorted.
+    traces: Vec<u128>,
+    /// For each file its rows, in stretches.
+    files: Vec<Vec<Range<u64>>>,
+}
+
+/// Consecutive rows of one trace in a file.
+struct FileRun {
+    trace: u128,
+    rows: Range<u64>,
+}
+
+/// Stretches of fewer rows between those wanted are read with them: skipping costs too.
+const GAP_ROWS: u64 = 32;
+
+impl TraceFilters {
+    /// Whether nothing is said.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty() && self.by_span.is_none()
+    }
+
+    /// Adds a filter over columns of a relation, if it is one on the trace id alone.
+    pub(super) fn add_by_id(
+        &mut self,
+        filter: &Arc<dyn PhysicalExpr>,
+        is_trace_id: impl Fn(&Column) -> bool,
+    ) -> Result<bool> {
+        let columns = collect_columns(filter);
+        if columns.is_empty() || !columns.iter().all(is_trace_id) {
+            return Ok(false);
+        }
+        let moved = Arc::clone(filter).transform_up(|expr| {
+            Ok(match expr.downcast_ref::<Column>() {
+                Some(column) => {
+                    let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), 0));
+                    Transformed::yes(column)
+                }
+                None => Transformed::no(expr),
+            })
+        });
+        self.by_id.push(moved.data()?);
+        Ok(true)
+    }
+
+    /// What reads the trace id and whether a span passes.
+    pub(super) fn reader(&self, scan: &TraceScan) -> Result<SpanReader> {
+        let mut columns = vec![scan_column(stored_index(column::TRACE_ID)?)];
+        if let Some(filter) = &self.by_span {
+            columns.push(ProjectionExpr::new(
+                Arc::clone(filter),
+                "passes".to_string(),
+            ));
+        }
+        scan.reader(columns)
+    }
+
+    /// Whether there is anything to select by now: what a join has to say may not be known, or
+    /// may be nothing.
+    fn says_something(&self) -> Result<bool> {
+        if self.by_span.is_some() {
+            return Ok(true);
+        }
+        for filter in &self.by_id {
+            let known = snapshot_physical_expr(Arc::clone(filter))?;
+            let is_true = known
+                .downcast_ref::<Literal>()
+                .is_some_and(|literal| *literal.value() == ScalarValue::Boolean(Some(true)));
+            if !is_true {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Which traces of a range are wanted; `None` where all are.
+    pub(super) async fn select(
+        &self,
+        (scan, reader): (&TraceScan, &SpanReader),
+        range: &TraceRange,
+        context: &Arc<TaskContext>,
+    ) -> Result<Option<TraceSelection>> {
+        if !self.says_something()? {
+            return Ok(None);
+        }
+        let asked: Option<Vec<u128>> = scan.trace_ids().map(|ids| {
+            let numbers = ids.iter().map(|id| u128::from_be_bytes(*id.as_bytes()));
+            numbers.collect()
+        });
+        let mut files: Vec<Vec<FileRun>> = Vec::with_capacity(scan.file_count());
+        let mut passing: Vec<u128> = Vec::new();
+        let mut runs = futures::stream::iter(0..scan.file_count())
+            .map(|file| self.runs(scan, reader, file, range, asked.as_deref(), context))
+            .buffered(FILE_READS);
+        while let Some((runs, passes)) = runs.try_next().await? {
+            match self.by_span {
+                Some(_) => passing.extend(passes),
+                None => passing.extend(runs.iter().map(|run| run.trace)),
+            }
+            files.push(runs);
+        }
+        passing.sort_unstable();
+        passing.dedup();
+        let traces = self.pass_by_id(passing)?;
+        let files = files.iter().map(|runs| stretches(runs, &traces)).collect();
+        Ok(Some(TraceSelection { traces, files }))
+    }
+
+    /// The runs of a file within a range, and the traces of spans that pass.
+    async fn runs(
+        &self,
+        scan: &TraceScan,
+        reader: &SpanReader,
+        file: usize,
+        range: &TraceRange,
+        asked: Option<&[u128]>,
+        context: &Arc<TaskContext>,
+    ) -> Result<(Vec<FileRun>, Vec<u128>)> {
+        let stretches = scan.rows(file, range);
+        let (mut runs, mut passes) = (Vec::<FileRun>::new(), Vec::new());
+        if stretches.is_empty() {
+            return Ok((runs, passes));
+        }
+        let mut batches = scan.read(reader, file, &stretches, Arc::clone(context))?;
+        let mut rows = stretches.into_iter().flatten();
+        let mut traces = Vec::new();
+        let mut places: Vec<u64> = Vec::new();
+        while let Some(batch) = batches.try_next().await? {
+            trace_numbers(batch.column(0), &mut traces)?;
+            places.clear();
+            places.extend(rows.by_ref().take(traces.len()));
+            let flags = self.by_span.as_ref().map(|_| batch.column(1).as_boolean());
+            for wanted in wanted(range, asked, &traces) {
+                let mut at = wanted.start;
+                for same in traces[wanted].chunk_by(|a, b| a == b) {
+                    let rows = places[at]..places[at + same.len() - 1] + 1;
+                    match runs.last_mut() {
+                        Some(last) if last.trace == same[0] && last.rows.end == rows.start => {
+                            last.rows.end = rows.end;
+                        }
+                        _ => runs.push(FileRun {
+                            trace: same[0],
+                            rows,
+                        }),
+                    }
+                    let passes_here = flags.is_some_and(|flags| {
+                        (at..at + same.len()).any(|row| flags.is_valid(row) && flags.value(row))
+                    });
+                    if passes_here {
+                        passes.push(same[0]);
+                    }
+                    at += same.len();
+                }
+            }
+        }
+        Ok((runs, passes))
+    }
+
+    /// Those of these traces that filters on the trace id let through.
+    fn pass_by_id(&self, mut traces: Vec<u128>) -> Result<Vec<u128>> {
+        if self.by_id.is_empty() || traces.is_empty() {
+            return Ok(traces);
+        }
+        let field = Field::new("trace_id", DataType::Utf8View, false);
+        let schema: SchemaRef = Arc::new(Schema::new(vec![field]));
+        let ids = id_column(traces.iter().map(|trace| Some(trace.to_be_bytes())));
+        let batch = RecordBatch::try_new(schema, vec![ids])?;
+        let mut keep = vec![true; traces.len()];
+        for filter in &self.by_id {
+            let kept = filter.evaluate(&batch)?.into_array(traces.len())?;
+            let kept = kept.as_boolean();
+            for (row, keep) in keep.iter_mut().enumerate() {
+                *keep &= kept.is_valid(row) && kept.value(row);
+            }
+        }
+        let mut keep = keep.into_iter();
+        traces.retain(|_| keep.next().unwrap_or(true));
+        Ok(traces)
+    }
+}
+
+/// The rows of the runs of these traces, both sorted, in stretches that leave out what is worth
+/// leaving out.
+fn stretches(runs: &[FileRun], traces: &[u128]) -> Vec<Range<u64>> {
+    let mut stretches: Vec<Range<u64>> = Vec::new();
+    for run in runs {
+        if traces.binary_search(&run.trace).is_err() {
+            continue;
+        }
+        add_rows(&mut stretches, run.rows.clone());
+    }
+    stretches
+}
+
+/// Adds rows that come after those that are there.
+fn add_rows(stretches: &mut Vec<Range<u64>>, rows: Range<u64>) {
+    match stretches.last_mut() {
+        Some(last) if rows.start.saturating_sub(last.end) <= GAP_ROWS => last.end = rows.end,
+        _ => stretches.push(rows),
+    }
+}
+
+impl TraceSelection {
+    /// The traces, sorted, and where the rows of each lie in which file.
+    pub(super) fn new(
+        traces: Vec<u128>,
+        file_count: usize,
+        places: impl IntoIterator<Item = (usize, Range<u64>)>,
+    ) -> Self {
+        let mut files = vec![Vec::new(); file_count];
+        for (file, rows) in places {
+            add_rows(&mut files[file], rows);
+        }
+        Self { traces, files }
+    }
+
+    /// The traces, sorted.
+    pub(super) fn traces(&self) -> &[u128] {
+        &self.traces
+    }
+
+    /// The rows of a file, in stretches, that hold them.
+    pub(super) fn rows(&self, file: usize) -> Vec<Range<u64>> {
+        self.files.get(file).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,207 @@
+//! `service_dependencies`: which service calls which, in a range of time.
+//!
+//! Read [`ServiceDependenciesFunc`].
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::{Result, plan_err};
+use datafusion::datasource::TableType;
+use datafusion::functions_aggregate::expr_fn::{count, sum};
+use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_OTHER;
+use datafusion::logical_expr::{
+    Documentation, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, lit,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::col;
+
+use super::TraceRelations;
+use super::arguments::{TimeRange, quantile_columns, quantiles, scan, text_argument};
+
+const NAME: &str = "service_dependencies";
+
+/// A row an edge: caller, callee and kind, how often, how slow, how many errors.
+#[derive(Debug)]
+pub(super) struct ServiceDependenciesFunc {
+    relations: TraceRelations,
+}
+
+impl ServiceDependenciesFunc {
+    pub(super) fn new(relations: TraceRelations) -> Self {
+        Self { relations }
+    }
+}
+
+pub(super) fn documentation() -> Documentation {
+    Documentation::builder(
+        DOC_SECTION_OTHER,
+        "The dependency graph of a range of time: a row for each pair of services of which one \
+         called the other, with the number of calls and errors, quantiles and the sum of the \
+         callees' durations. A call belongs to the range by the start of the called side. The \
+         kind is `call`, `messaging`, or `virtual` where the callee sends no spans itself, such \
+         as a database.",
+        "service_dependencies(from, to [, mode])",
+    )
+    .with_sql_example(
+        "select caller, callee, kind, call_count\n\
+         from service_dependencies('2026-11-20', '2026-11-21') order by callee;\n\
+         +---------+------------+-----------+------------+\n\
+         | caller  | callee     | kind      | call_count |\n\
+         +---------+------------+-----------+------------+\n\
+         | library | catalog    | call      | 1          |\n\
+         | library | mailer     | messaging | 1          |\n\
+         | catalog | postgresql | virtual   | 1          |\n\
+         +---------+------------+-----------+------------+",
+    )
+    .with_argument(
+        "from",
+        "The beginning of the range, a time or a text that reads as one.",
+    )
+    .with_argument("to", "Its end, which is not part of it.")
+    .with_argument(
+        "mode",
+        "`calls`, which is what is taken where it is left out, or `strict`: only spans whose \
+         parent is of another service.",
+    )
+    .build()
+}
+
+impl TableFunctionImpl for ServiceDependenciesFunc {
+    fn call_with_args(&self, arguments: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let (range, others) = TimeRange::read(NAME, arguments.exprs(), 3)?;
+        let relations = &self.relations;
+        let (edges, counts) = match text_argument(NAME, others.first())?.as_deref() {
+            None | Some("calls") => (&relations.service_edges, &relations.edge_counts),
+            Some("strict") => (&relations.strict_edges, &relations.strict_counts),
+            Some(other) => {
+                return plan_err!("the mode of {NAME}() is `calls` or `strict`, not `{other}`");
+            }
+        };
+        let plan = from_edges(edges, &range)?;
+        Ok(Arc::new(ServiceDependenciesTable {
+            schema: Arc::new(plan.schema().as_arrow().clone()),
+            edges: Arc::clone(edges),
+            counts: Arc::clone(counts),
+            range,
+        }))
+    }
+}
+
+/// All columns, from the calls one by one.
+fn from_edges(edges: &Arc<dyn TableProvider>, range: &TimeRange) -> Result<LogicalPlan> {
+    let failed = count(lit(1)).filter(col("has_error")).build()?;
+    let aggregates = vec![
+        count(lit(1)).alias("call_count"),
+        failed.alias("error_count"),
+        quantiles(col("duration_nano")),
+        sum(col("duration_nano")).alias("total_duration_nano"),
+    ];
+    let mut columns: Vec<_> = ["caller", "callee", "kind", "call_count", "error_count"]
+        .map(col)
+        .to_vec();
+    columns.extend(quantile_columns("duration_nano"));
+    columns.push(col("total_duration_nano"));
+    scan("service_edges", edges)?
+        .filter(range.holds(col("start_time")))?
+        .aggregate(["caller", "callee", "kind"].map(col), aggregates)?
+        .project(columns)?
+        .build()
+}
+
+/// The columns that are no quantiles, from counts that are made where edges are found.
+fn from_counts(counts: Arc<dyn TableProvider>, columns: &[&str]) -> Result<LogicalPlan> {
+    let keys = ["caller", "callee", "kind"].into_iter();
+    let total = |of: &str, name: &str| sum(col(of)).alias(name);
+    scan("service_edges", &counts)?
+        .aggregate(
+            keys.map(col),
+            [
+                total("call_count", "calls"),
+                total("error_count", "errors"),
+                total("duration_nano", "nanos"),
+            ],
+        )?
+        .project(columns.iter().map(|column| match *column {
+            "call_count" => col("calls").alias("call_count"),
+            "error_count" => col("errors").alias("error_count"),
+            "total_duration_nano" => col("nanos").alias("total_duration_nano"),
+            other => col(other),
+        }))?
+        .build()
+}
+
+/// The rows of a call.
+#[derive(Debug)]
+struct ServiceDependenciesTable {
+    schema: SchemaRef,
+    edges: Arc<dyn TableProvider>,
+    counts: Arc<dyn TableProvider>,
+    range: TimeRange,
+}
+
+#[async_trait]
+impl TableProvider for ServiceDependenciesTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let fields = self.schema.fields();
+        let columns: Vec<&str> = match projection {
+            Some(columns) => columns.iter().map(|c| fields[*c].name().as_str()).collect(),
+            None => fields.iter().map(|field| field.name().as_str()).collect(),
+        };
+        let is_counted = !columns.iter().any(|column| column.starts_with('p'));
+        let plan = if is_counted {
+            let filters = self.range.known(state)?;
+            let counts = Arc::clone(&self.counts);
+            from_counts(Arc::new(Prefiltered { counts, filters }), &columns)?
+        } else {
+            let all = LogicalPlanBuilder::from(from_edges(&self.edges, &self.range)?);
+            all.project(columns.into_iter().map(col))?.build()?
+        };
+        state.create_physical_plan(&plan).await
+    }
+}
+
+/// Counts of edges of a range of time, which they do not show.
+#[derive(Debug)]
+struct Prefiltered {
+    counts: Arc<dyn TableProvider>,
+    filters: Vec<Expr>,
+}
+
+#[async_trait]
+impl TableProvider for Prefiltered {
+    fn schema(&self) -> SchemaRef {
+        self.counts.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.counts
+            .scan(state, projection, &self.filters, None)
+            .await
+    }
+}

@@ -1,0 +1,32 @@
+//! Wires in and out, one file a protocol. It translates and limits; all query logic is the
+//! engine's. Start with `server.rs`, then `options.rs`.
+
+mod options;
+mod server;
+
+mod auth;
+mod listener;
+mod metrics;
+mod query_gate;
+mod span_door;
+mod status;
+
+mod raw_codec;
+mod otlp_grpc;
+mod otlp_http;
+mod otlp_sender;
+
+mod http;
+mod openapi;
+mod row_format;
+
+mod postgres;
+mod postgres_auth;
+mod postgres_statement;
+
+mod flight;
+mod flight_schema;
+
+pub use options::ServeOptions;
+pub use otlp_sender::OtlpSender;
+pub use server::{Addresses, Server};
