@@ -29,7 +29,7 @@
 //! |---|---|
 //! | [`error`], [`config`] | error kinds by what the caller does next; every option |
 //! | [`span`] | the vocabulary: ids, kinds, attributes, how a span lies on disk and how SQL sees it |
-//! | [`trace`] | what a trace means: its tree and its drawing |
+//! | [`trace`] | what a trace means: tree, self time, critical path, edges, findings, drawing |
 //! | [`workload`] | synthetic traces for the demo, for tests and for measuring |
 //! | [`ingest`] | bytes in, one file a wire format |
 //! | [`search`] | what a search for traces asks: conditions, their text, cursors |

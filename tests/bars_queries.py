@@ -2,8 +2,10 @@
 
 Q1 trace by id; Q2 100 ids; Q3a newest 20 spans of a user; Q3b of a user in a service and an hour;
 Q3c status 500 of a service in an hour; Q4 span-name prefix; Q5x rate, errors and exact quantiles
-per service and 5 minutes; Q6 service dependencies; Q7a ancestors of a deep span; Q7b depth of
-every span of the largest trace; Q8 the 20 slowest traces of an hour.
+per service and 5 minutes; Q6 service dependencies, and Q6s the same by service_dependencies(); Q7a ancestors of a deep span; Q7b depth of
+every span of the largest trace; Q8 the 20 slowest traces of an hour, and Q8t the same by the
+relation traces, for which a trace is of the hour in which it begins; Q9 traces in which a service
+failed while another one below it used a database; Q10 spans and self time by depth.
 """
 
 import json
@@ -46,7 +48,8 @@ class Query:
         return self._filled(0, values)
 
     def duckdb(self, values):
-        return self._filled(1, values)
+        """For DuckDB; None where it cannot say the same."""
+        return self._filled(1, values) if self.texts[1] else None
 
     def shown(self, values):
         """For tracelake, as a person would ask."""
@@ -141,7 +144,52 @@ QUERIES = {
                root=("max(service_name) FILTER (WHERE parent_span_id IS NULL)",
                      "max(ServiceName) FILTER (WHERE ParentSpanId = '')"),
                error=("status_code = 'ERROR'", "StatusCode = 'Error'"))),
+    "q6s": Query(
+        "SELECT caller, callee, sum(call_count) AS calls, sum(error_count) AS errors "
+        "FROM service_dependencies('{first_day}', '{last_day}', 'strict') "
+        "GROUP BY 1, 2 ORDER BY 1, 2",
+        "WITH s AS (SELECT DISTINCT TraceId, SpanId, ParentSpanId, ServiceName, StatusCode, "
+        "SpanKind, SpanName, Timestamp, Duration FROM spans) "
+        "SELECT p.ServiceName AS caller, c.ServiceName AS callee, count(*) AS calls, "
+        "count(*) FILTER (WHERE c.StatusCode = 'Error') AS errors FROM s c JOIN s p "
+        "ON c.TraceId = p.TraceId AND c.ParentSpanId = p.SpanId "
+        "WHERE c.ServiceName <> p.ServiceName GROUP BY 1, 2 ORDER BY 1, 2"),
+    "q8t": Query(
+        "SELECT trace_id, span_count, duration_nano, root_service, error_count FROM traces "
+        "WHERE " + HOUR[0] + " ORDER BY duration_nano DESC, trace_id LIMIT 20",
+        "WITH s AS (SELECT DISTINCT TraceId, SpanId, ParentSpanId, ServiceName, StatusCode, "
+        "SpanKind, SpanName, Timestamp, Duration FROM spans WHERE "
+        "Timestamp >= TIMESTAMPTZ_NS '{t0}' - INTERVAL 1 HOUR "
+        "AND Timestamp < TIMESTAMPTZ_NS '{t1}' + INTERVAL 1 HOUR) "
+        "SELECT TraceId, count(*), max(epoch_ns(Timestamp) + greatest(Duration::BIGINT, 0)) "
+        "- min(epoch_ns(Timestamp)) AS dur_ns, "
+        "arg_min(ServiceName, Timestamp) FILTER (WHERE ParentSpanId = '') AS root, "
+        "count(*) FILTER (WHERE StatusCode = 'Error') FROM s GROUP BY 1 "
+        "HAVING min(Timestamp) >= TIMESTAMPTZ_NS '{t0}' "
+        "AND min(Timestamp) < TIMESTAMPTZ_NS '{t1}' ORDER BY dur_ns DESC, TraceId LIMIT 20"),
+    "q9": Query(
+        "SELECT DISTINCT a.trace_id FROM span_tree a JOIN span_tree b "
+        "ON b.trace_id = a.trace_id AND b.tree_order > a.tree_order "
+        "AND b.tree_order <= a.tree_end WHERE a.service_name = '{failing}' AND a.has_error "
+        "AND b.service_name = '{below}' AND b.attributes['{database}'] IS NOT NULL ORDER BY 1",
+        "WITH RECURSIVE cand AS MATERIALIZED (SELECT DISTINCT TraceId FROM spans WHERE "
+        "ServiceName = '{failing}' AND StatusCode = 'Error' INTERSECT SELECT DISTINCT TraceId "
+        "FROM spans WHERE ServiceName = '{below}' AND SpanAttributes['{database}'] IS NOT NULL), "
+        "t AS MATERIALIZED (SELECT DISTINCT TraceId, SpanId, ParentSpanId, ServiceName, "
+        "StatusCode, SpanAttributes['{database}'] IS NOT NULL AS isdb FROM spans "
+        "WHERE TraceId IN (SELECT TraceId FROM cand)), d AS (SELECT TraceId, SpanId FROM t "
+        "WHERE ServiceName = '{failing}' AND StatusCode = 'Error' UNION SELECT t.TraceId, "
+        "t.SpanId FROM t JOIN d ON t.TraceId = d.TraceId AND t.ParentSpanId = d.SpanId) "
+        "SELECT DISTINCT d.TraceId FROM d JOIN t ON d.TraceId = t.TraceId "
+        "AND t.ParentSpanId = d.SpanId WHERE t.ServiceName = '{below}' AND t.isdb ORDER BY 1"),
+    "q10": Query(
+        "SELECT depth, count(*) AS spans, avg(self_time_nano) AS self_nano FROM span_tree "
+        "GROUP BY depth ORDER BY depth",
+        None),
 }
+
+# Milliseconds, over ten million compacted spans.
+LIMITS = {"q6s": 350, "q8t": 40, "q9": 400, "q10": 2500}
 
 
 def draw(lake, id_count):
@@ -170,6 +218,25 @@ def draw(lake, id_count):
     values["big_trace"] = lake.rows("SELECT trace_id FROM spans GROUP BY 1 "
                                     "ORDER BY count(*) DESC, 1 LIMIT 1")[0]["trace_id"]
     values["trace_id"] = values["ids"][0]
+    times = lake.rows("SELECT min(start_time) AS first, max(start_time) AS last, "
+                      "count(*) AS span_count FROM spans")[0]
+    values["span_count"] = int(times["span_count"])
+    day = 24 * 3_600 * 10**9
+    values["first_day"] = stamp(nanos(times["first"]) // day * day)
+    values["last_day"] = stamp(nanos(times["last"]) // day * day + day)
+    for key in ("db.system", "db.system.name"):
+        calls = lake.rows("SELECT a.service_name AS failing, b.service_name AS below FROM span_tree a "
+                          "JOIN span_tree b ON b.trace_id = a.trace_id "
+                          "AND b.tree_order > a.tree_order AND b.tree_order <= a.tree_end "
+                          f"WHERE a.has_error AND b.attributes['{key}'] IS NOT NULL "
+                          f"AND a.service_name <> b.service_name AND a.{hour.replace('AND ', 'AND a.')} "
+                          f"AND b.{hour.replace('AND ', 'AND b.')} "
+                          "GROUP BY 1, 2 ORDER BY count(*) DESC, 1, 2")
+        if calls:
+            pair = [call for call in calls
+                    if (call["failing"], call["below"]) == ("checkout", "inventory")]
+            values |= (pair or calls)[0] | {"database": key}
+            break
     values["deep_trace"], values["deep_span"] = deepest(lake, values["ids"])
     return values
 

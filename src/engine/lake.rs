@@ -88,7 +88,7 @@ impl Lake {
     fn over(log: Log, config: Config) -> Result<Self> {
         let store_url = ObjectStoreUrl::parse("tracelake://lake")?;
         // Footers and page indexes take more room than trace-id filters.
-        let filter_bytes = config.query.metadata_cache_bytes / 4;
+        let filter_bytes = config.query.metadata_cache_bytes / 8;
         let index_bytes = config.query.metadata_cache_bytes / 2;
         let pool = FairSpillPool::new(config.query.memory_limit_bytes);
         let consumers =
@@ -101,7 +101,7 @@ impl Lake {
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, consumers)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
             .with_metadata_cache_limit(
-                config.query.metadata_cache_bytes - filter_bytes - index_bytes,
+                config.query.metadata_cache_bytes - 2 * filter_bytes - index_bytes,
             )
             .build_arc()?;
         runtime.register_object_store(store_url.as_ref(), log.store().objects());
@@ -111,6 +111,7 @@ impl Lake {
             Arc::clone(&log),
             Arc::clone(&filters),
             runtime.cache_manager.get_file_metadata_cache(),
+            filter_bytes,
             config.query.pruning,
         );
         let traces = TraceLookup::new(Arc::clone(&log), Arc::clone(&filters), rows, &config.query);

@@ -37,7 +37,7 @@ use crate::exec::{
     self, EdgeCountsRelation, ServiceEdgesRelation, TraceRelation, TraceRelationTable,
 };
 use crate::functions::scalar::AttributeFunc;
-use crate::functions::table::{NamedArguments, TraceReader, substitute_parameters};
+use crate::functions::table::{TableCalls, TraceReader, substitute_parameters};
 use crate::functions::time_range::TraceRelations;
 use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
 use crate::span::{AttributeOutput, TraceId};
@@ -352,7 +352,7 @@ fn state(lake: &Lake) -> SessionState {
         .with_runtime_env(Arc::clone(lake.runtime()))
         .with_default_features()
         .with_expr_planners(expr_planners())
-        .with_relation_planners(vec![Arc::new(named_arguments())])
+        .with_relation_planners(vec![Arc::new(table_calls())])
         .with_analyzer_rules(analyzer_rules())
         .with_optimizer_rules(optimizer_rules())
         .with_physical_optimizer_rule(Arc::new(StoredComparisons))
@@ -401,9 +401,9 @@ fn expr_planners() -> Vec<Arc<dyn datafusion::logical_expr::planner::ExprPlanner
     planners
 }
 
-fn named_arguments() -> NamedArguments {
+fn table_calls() -> TableCalls {
     let manuals = functions::table::manuals();
-    NamedArguments::new(manuals.iter().map(|(name, manual)| (*name, manual)))
+    TableCalls::new(manuals.iter().map(|(name, manual)| (*name, manual)))
 }
 
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {

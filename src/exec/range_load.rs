@@ -48,7 +48,9 @@ impl LoadPlan {
     ) -> Result<Self> {
         let mut columns: Vec<ProjectionExpr> = Vec::new();
         let mut place = |column: ProjectionExpr| {
-            let known = columns.iter().position(|other| other.expr.eq(&column.expr));
+            let known = columns
+                .iter()
+                .position(|other| other.expr.as_ref() == column.expr.as_ref());
             known.unwrap_or_else(|| {
                 columns.push(column);
                 columns.len() - 1

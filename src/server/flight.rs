@@ -151,9 +151,10 @@ impl FlightSql {
             running: Arc::clone(&self.running),
             id,
         };
-        let started = self
-            .gate
-            .run(PROTOCOL, None, self.session.query(sql, parameters));
+        let (session, sql, parameters) =
+            (self.session.clone(), sql.to_string(), parameters.to_vec());
+        let running = async move { session.query(&sql, &parameters).await };
+        let started = self.gate.run(PROTOCOL, None, running);
         let rows = tokio::select! {
             rows = started => rows.map_err(failure)?,
             () = token.cancelled() => return Err(Status::cancelled("the query was cancelled")),

@@ -196,7 +196,8 @@ async fn sql(State(api): Shared, request: Request) -> Result<Response, Problem> 
     })?;
     let query = read_query(request, api.max_request).await?;
     let parameters = parameters(&query.parameters)?;
-    let running = api.session.query(&query.sql, &parameters);
+    let session = api.session.clone();
+    let running = async move { session.query(&query.sql, &parameters).await };
     let mut rows = api.gate.run("http", None, running).await?;
     let mut writer = RowWriter::try_new(format, &rows.schema())?;
     // What fails before the first row is told by the status; later, the body breaks off.
@@ -317,7 +318,8 @@ async fn trace(
         ));
     };
     let trace_id = TraceId::parse(&trace_id)?;
-    let running = api.session.trace_rows(trace_id);
+    let session = api.session.clone();
+    let running = async move { session.trace_rows(trace_id).await };
     let rows = api.gate.run("http", None, running).await?;
     let batches = collect(rows).await?;
     let resources = tokio::task::spawn_blocking(move || resource_spans(&batches))

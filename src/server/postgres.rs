@@ -278,7 +278,17 @@ impl ExtendedQueryHandler for Connected {
             Prepared::Query { parameters, .. } => {
                 let wire_types = prepared.parameter_types();
                 let wire_types: Vec<Option<&Type>> = wire_types.iter().map(Some).collect();
-                let inferred: Vec<_> = parameters.iter().map(Option::as_ref).collect();
+                // What a client says of a value goes before what its place suggests: a number may
+                // be compared with an attribute.
+                let said = &portal.statement.parameter_types;
+                let inferred: Vec<_> = parameters
+                    .iter()
+                    .enumerate()
+                    .map(|(at, place)| match said.get(at) {
+                        Some(Some(_)) => None,
+                        _ => place.as_ref(),
+                    })
+                    .collect();
                 let values =
                     deserialize_parameters_with_server_types(portal, &inferred, &wire_types)?;
                 let format = &portal.result_column_format;
@@ -328,7 +338,8 @@ impl Connected {
             shared: Arc::clone(&self.shared),
             key,
         };
-        let running = run(self.shared.planner.session(), prepared, values);
+        let session = self.shared.planner.session().clone();
+        let running = run(session, prepared.clone(), values);
         let started = self
             .shared
             .gate
@@ -383,18 +394,18 @@ impl Connected {
 }
 
 /// Runs a query with these values for its placeholders.
-async fn run(session: &Session, prepared: &Prepared, values: ParamValues) -> Result<QueryStream> {
+async fn run(session: Session, prepared: Prepared, values: ParamValues) -> Result<QueryStream> {
     let Prepared::Query { plan, anew, .. } = prepared else {
         return Err(Error::internal("a setting has no rows"));
     };
-    if let (Some(statement), ParamValues::List(values)) = (anew, &values) {
+    if let (Some(statement), ParamValues::List(values)) = (&anew, &values) {
         let numbered = values.iter().enumerate();
         let parameters: Vec<_> = numbered
             .map(|(index, value)| ((index + 1).to_string(), value.value().clone()))
             .collect();
         return session.run(statement.clone(), &parameters).await;
     }
-    let plan = plan.as_ref().clone().replace_params_with_values(&values)?;
+    let plan = plan.replace_params_with_values(&values)?;
     session.run_plan(plan).await
 }
 

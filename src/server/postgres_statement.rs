@@ -3,9 +3,11 @@
 //! Read [`Planner`]. Tools ask PostgreSQL's catalogue in its own dialect: texts that name it are
 //! rewritten for ours, and so are texts that cannot be planned as they stand.
 
+use std::ops::ControlFlow;
+
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::sqlparser::ast::Statement as Syntax;
+use datafusion::sql::sqlparser::ast::{Expr, Statement as Syntax, Value, visit_expressions_mut};
 use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
@@ -59,7 +61,7 @@ impl Planner {
         let own = Session::statements(sql);
         let rewritten = self.compatibility.parse(sql);
         let rewritten: Vec<Statement> = match rewritten {
-            Ok(statements) => statements.into_iter().map(Statement::from).collect(),
+            Ok(statements) => statements.into_iter().map(with_settings).collect(),
             Err(_) => return Ok(own?.into_iter().map(Candidates::only).collect()),
         };
         let own = match own {
@@ -167,6 +169,39 @@ impl Prepared {
                     .unwrap_or(Type::TEXT)
             })
             .collect()
+    }
+}
+
+/// The statement with the values of settings in the place of `current_setting('name')`.
+fn with_settings(mut syntax: Syntax) -> Statement {
+    let _ = visit_expressions_mut(&mut syntax, |expr| {
+        if let Expr::Function(function) = &*expr
+            && function
+                .name
+                .to_string()
+                .to_lowercase()
+                .ends_with("current_setting")
+        {
+            let call = expr.to_string();
+            let name = call.split('\'').nth(1).unwrap_or_default();
+            let value = Value::SingleQuotedString(setting(name).to_string());
+            *expr = Expr::Value(value.into());
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    Statement::from(syntax)
+}
+
+/// What a client is told of a setting; nothing of one that has no meaning here.
+fn setting(name: &str) -> &'static str {
+    match name.to_lowercase().as_str() {
+        "server_version" => "16.6",
+        "server_version_num" => "160006",
+        "search_path" => "public",
+        "timezone" => "UTC",
+        "server_encoding" | "client_encoding" => "UTF8",
+        "standard_conforming_strings" => "on",
+        _ => "",
     }
 }
 

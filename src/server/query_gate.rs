@@ -1,6 +1,7 @@
 //! Lets a bounded number of queries run, for a bounded time.
 //!
-//! Read [`QueryGate`]. Queries that come while enough run wait for their turn; dropping the rows
+//! Read [`QueryGate`]. Queries compute on threads of their own: however busy those are,
+//! connections are answered, spans taken in and queries cancelled. Queries that come while enough run wait for their turn; dropping the rows
 //! of one cancels it and lets the next begin.
 
 use std::future::Future;
@@ -12,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use futures::Stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
+use futures::{Stream, StreamExt};
+use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
 
 use super::metrics::Metrics;
@@ -23,27 +25,70 @@ use super::status::{TOO_LONG, kind_name};
 use crate::engine::QueryStream;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Batches computed and not yet taken by the protocol.
+const BATCHES_WAITING: usize = 2;
+
 /// Where every query of every protocol passes.
 pub(super) struct QueryGate {
     options: QueryOptions,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
     metrics: Arc<Metrics>,
+    threads: QueryThreads,
+}
+
+/// The threads that compute queries.
+struct QueryThreads(Option<Runtime>);
+
+impl QueryThreads {
+    fn try_new(count: usize) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(count.max(1))
+            .thread_name("tracelake-query")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::internal("cannot start threads").with_source(error))?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// Runs on these threads; ends when the set is dropped.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> JoinSet<()> {
+        let mut set = JoinSet::new();
+        if let Some(runtime) = &self.0 {
+            set.spawn_on(work, runtime.handle());
+        }
+        set
+    }
+}
+
+impl Drop for QueryThreads {
+    fn drop(&mut self) {
+        // Waiting for what computes is not for whoever drops this.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl QueryGate {
-    pub(super) fn new(options: QueryOptions, metrics: Arc<Metrics>) -> Self {
+    /// A gate whose queries compute on as many threads, one for each core where not said.
+    pub(super) fn try_new(
+        options: QueryOptions,
+        threads: Option<usize>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let turns = match options.max_concurrent {
             0 => 2 * cores,
             count => count.min(Semaphore::MAX_PERMITS),
         };
-        Self {
+        Ok(Self {
             options,
             turns: Arc::new(Semaphore::new(turns)),
             waiting: AtomicUsize::new(0),
             metrics,
-        }
+            threads: QueryThreads::try_new(threads.unwrap_or(cores))?,
+        })
     }
 
     /// Runs a query when its turn comes. `timeout` shortens the time that options allow.
@@ -51,7 +96,7 @@ impl QueryGate {
         &self,
         protocol: &'static str,
         timeout: Option<Duration>,
-        query: impl Future<Output = Result<QueryStream>>,
+        query: impl Future<Output = Result<QueryStream>> + Send + 'static,
     ) -> Result<LimitedRows> {
         let turn = self.turn(protocol).await?;
         let limit = self.options.timeout.0;
@@ -66,10 +111,16 @@ impl QueryGate {
             turn: release_at(turn, deadline),
         };
         self.metrics.queries_running().inc();
-        let outcome = tokio::time::timeout_at(deadline, query).await;
-        match outcome.unwrap_or_else(|_| Err(too_long(limit))) {
-            Ok(rows) => Ok(LimitedRows {
+        let (sender, rows) = mpsc::channel(BATCHES_WAITING);
+        let (begun, begins) = oneshot::channel();
+        let computing = self.threads.spawn(compute(query, begun, sender));
+        let outcome = tokio::time::timeout_at(deadline, begins).await;
+        let outcome = outcome.unwrap_or_else(|_| Ok(Err(too_long(limit))));
+        match outcome.unwrap_or_else(|_| Err(stopped())) {
+            Ok(schema) => Ok(LimitedRows {
+                schema,
                 rows,
+                _computing: computing,
                 limit,
                 max_rows: self.options.max_rows,
                 alarm: Box::pin(tokio::time::sleep_until(deadline)),
@@ -128,9 +179,42 @@ fn too_long(limit: Duration) -> Error {
     )
 }
 
+fn stopped() -> Error {
+    Error::internal("a query stopped without a result")
+}
+
+/// Runs a query and hands on its columns, then its rows.
+async fn compute(
+    query: impl Future<Output = Result<QueryStream>>,
+    begun: oneshot::Sender<Result<SchemaRef>>,
+    batches: mpsc::Sender<Option<Result<RecordBatch>>>,
+) {
+    let mut rows = match query.await {
+        Ok(rows) => rows,
+        Err(error) => {
+            // Nobody waits any more, or is told here.
+            let _ = begun.send(Err(error));
+            return;
+        }
+    };
+    if begun.send(Ok(rows.schema())).is_err() {
+        return;
+    }
+    while let Some(batch) = rows.next().await {
+        if batches.send(Some(batch)).await.is_err() {
+            return;
+        }
+    }
+    // The end is told, so that one without it is known for a query that stopped.
+    let _ = batches.send(None).await;
+}
+
 /// The rows of a query, until its time or its number of rows is over.
 pub(super) struct LimitedRows {
-    rows: QueryStream,
+    schema: SchemaRef,
+    rows: mpsc::Receiver<Option<Result<RecordBatch>>>,
+    /// Ends the query when the rows are dropped.
+    _computing: JoinSet<()>,
     limit: Duration,
     max_rows: u64,
     alarm: Pin<Box<Sleep>>,
@@ -140,7 +224,7 @@ pub(super) struct LimitedRows {
 impl LimitedRows {
     /// The columns of the result.
     pub(super) fn schema(&self) -> SchemaRef {
-        self.rows.schema()
+        Arc::clone(&self.schema)
     }
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<RecordBatch>>> {
@@ -153,8 +237,8 @@ impl Stream for LimitedRows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match Pin::new(&mut self.rows).poll_next(context) {
-            Poll::Ready(Some(Ok(batch))) => {
+        match self.rows.poll_recv(context) {
+            Poll::Ready(Some(Some(Ok(batch)))) => {
                 self.ending.row_count += batch.num_rows() as u64;
                 let max_rows = self.max_rows;
                 if max_rows > 0 && self.ending.row_count > max_rows {
@@ -170,8 +254,10 @@ impl Stream for LimitedRows {
                 }
                 Poll::Ready(Some(Ok(batch)))
             }
-            Poll::Ready(Some(Err(error))) => self.fail(error),
-            Poll::Ready(None) => {
+            Poll::Ready(Some(Some(Err(error)))) => self.fail(error),
+            Poll::Ready(None) if self.ending.outcome != "cancelled" => Poll::Ready(None),
+            Poll::Ready(None) => self.fail(stopped()),
+            Poll::Ready(Some(None)) => {
                 self.ending.outcome = "done";
                 Poll::Ready(None)
             }
@@ -236,7 +322,15 @@ mod tests {
     }
 
     fn gate(options: QueryOptions) -> QueryGate {
-        QueryGate::new(options, Arc::new(Metrics::try_new().unwrap()))
+        QueryGate::try_new(options, None, Arc::new(Metrics::try_new().unwrap())).unwrap()
+    }
+
+    fn asked(
+        session: &Session,
+        sql: &'static str,
+    ) -> impl Future<Output = Result<QueryStream>> + 'static {
+        let session = session.clone();
+        async move { session.query(sql, &[]).await }
     }
 
     const LONG: &str = "SELECT sum(a.n * b.n) FROM (SELECT unnest(generate_series(1, 100000)) AS n) a \
@@ -248,7 +342,7 @@ mod tests {
         let gate = gate(QueryOptions::default());
         let timeout = Some(Duration::from_millis(100));
         let started = Instant::now();
-        let rows = gate.run("test", timeout, session.query(LONG, &[])).await;
+        let rows = gate.run("test", timeout, asked(&session, LONG)).await;
         let error = rows.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourcesExhausted);
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -264,7 +358,7 @@ mod tests {
         });
         let all = (0..64).map(|_| async {
             let sql = "SELECT sum(n) FROM (SELECT unnest(generate_series(1, 1000)) AS n)";
-            let rows = gate.run("test", None, session.query(sql, &[])).await?;
+            let rows = gate.run("test", None, asked(&session, sql)).await?;
             rows.try_collect::<Vec<_>>().await
         });
         for rows in futures::future::join_all(all).await {
@@ -282,20 +376,17 @@ mod tests {
             max_rows: 10,
             ..QueryOptions::default()
         });
-        let first = gate.run("test", None, session.query("SELECT 1", &[])).await;
+        let first = gate.run("test", None, asked(&session, "SELECT 1")).await;
         let (second, third) = tokio::join!(
-            gate.run("test", None, session.query("SELECT 1", &[])),
-            gate.run("test", None, session.query("SELECT 1", &[]))
+            gate.run("test", None, asked(&session, "SELECT 1")),
+            gate.run("test", None, asked(&session, "SELECT 1"))
         );
         for refused in [second, third] {
             assert_eq!(refused.err().unwrap().kind(), ErrorKind::Unavailable);
         }
         drop(first);
         let many = "SELECT unnest(generate_series(1, 11))";
-        let rows = gate
-            .run("test", None, session.query(many, &[]))
-            .await
-            .unwrap();
+        let rows = gate.run("test", None, asked(&session, many)).await.unwrap();
         assert!(rows.try_collect::<Vec<_>>().await.is_err());
     }
 }

@@ -90,7 +90,11 @@ impl Server {
         let common = Common {
             options,
             authority: Arc::new(Authority::new(options.tokens()?)),
-            gate: Arc::new(QueryGate::new(options.query.clone(), Arc::clone(&metrics))),
+            gate: Arc::new(QueryGate::try_new(
+                options.query.clone(),
+                lake.config().query.threads,
+                Arc::clone(&metrics),
+            )?),
             metrics,
             queue: CommitQueue::new(lake),
             stop: CancellationToken::new(),

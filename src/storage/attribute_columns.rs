@@ -35,6 +35,9 @@ use crate::span::{
     storage_schema, write_double, write_json_string,
 };
 
+/// Bytes of text that are allocated at once.
+const TEXT_BLOCK_BYTES: u32 = 32 << 10;
+
 /// The order of a row whose remainder is its whole text.
 const VERBATIM: &str = "=";
 
@@ -76,8 +79,8 @@ impl AttributeColumns {
             keys: keys.collect(),
             schema: plan.schema(),
             table,
-            remainder: StringViewBuilder::new(),
-            order: StringViewBuilder::new().with_deduplicate_strings(),
+            remainder: text_builder(),
+            order: text_builder(),
             row: 0,
         }
     }
@@ -194,6 +197,12 @@ impl TakenKey {
     }
 }
 
+/// A builder whose memory is soon used again: blocks that grow, as they do by default, would be
+/// asked of the system anew for every batch, some megabytes a column.
+fn text_builder() -> StringViewBuilder {
+    StringViewBuilder::new().with_fixed_block_size(TEXT_BLOCK_BYTES)
+}
+
 enum ColumnBuilder {
     Text(StringViewBuilder),
     Int(Int64Builder),
@@ -205,11 +214,11 @@ enum ColumnBuilder {
 impl ColumnBuilder {
     fn new(value_type: AttributeType) -> Self {
         match value_type {
-            AttributeType::Text => Self::Text(StringViewBuilder::new()),
+            AttributeType::Text => Self::Text(text_builder()),
             AttributeType::Int => Self::Int(Int64Builder::new()),
             AttributeType::Double => Self::Double(Float64Builder::new()),
             AttributeType::Bool => Self::Bool(BooleanBuilder::new()),
-            AttributeType::Json => Self::Json(StringViewBuilder::new()),
+            AttributeType::Json => Self::Json(text_builder()),
         }
     }
 
@@ -334,40 +343,89 @@ pub fn put_together(
         Some(order) => Some(order.as_string_view_opt().ok_or_else(wrong)?),
         None => None,
     };
-    let mut keys: Vec<StoredKey<'_>> = Vec::new();
-    for (column, values) in columns {
-        let mut text = String::new();
-        write_json_string(&column.key, &mut text);
-        text.push(':');
+    let stored = columns.iter().map(|(column, values)| {
+        let mut key_text = String::new();
+        write_json_string(&column.key, &mut key_text);
+        key_text.push(':');
         let values = StoredValues::try_new(column.value_type, values).ok_or_else(wrong)?;
-        match keys.last_mut() {
-            Some(last) if last.text == text => last.columns.push(values),
-            _ => keys.push(StoredKey {
-                text,
-                columns: vec![values],
-            }),
-        }
-    }
+        Ok(StoredColumn { key_text, values })
+    });
+    let stored = stored.collect::<Result<Vec<_>>>()?;
+    let arrays = columns.iter().map(|(_, values)| values);
+    let present = PresentColumns::new(arrays, remainder.len());
     let mut objects = StringViewBuilder::with_capacity(remainder.len());
     let mut object = String::new();
     for row in 0..remainder.len() {
         let rest = remainder.is_valid(row).then(|| remainder.value(row));
         let order = order.and_then(|order| order.is_valid(row).then(|| order.value(row)));
+        let own = present
+            .of(row)
+            .iter()
+            .map(|column| &stored[*column as usize]);
         object.clear();
         match order {
-            None => write_in_order(&keys, row, rest, &mut object),
+            None => write_in_order(own, row, rest, &mut object),
             Some(VERBATIM) => object.push_str(rest.unwrap_or_default()),
-            Some(order) => write_as_ordered(&keys, row, rest, order, &mut object),
+            Some(order) => write_as_ordered(own, row, rest, order, &mut object),
         }
         objects.append_option((!object.is_empty() || order.is_some()).then_some(&object));
     }
     Ok(objects.finish())
 }
 
-/// A key and its columns in a file.
-struct StoredKey<'a> {
-    text: String,
-    columns: Vec<StoredValues<'a>>,
+/// Which columns have a value in each row, in their order. Most columns have none in a row:
+/// going through the values of each is faster than asking each in every row.
+struct PresentColumns {
+    /// Where the columns of each row begin, and last where those of the last end.
+    starts: Vec<u32>,
+    columns: Vec<u32>,
+}
+
+impl PresentColumns {
+    fn new<'a>(arrays: impl Iterator<Item = &'a ArrayRef> + Clone, row_count: usize) -> Self {
+        let mut starts = vec![0u32; row_count + 1];
+        for array in arrays.clone() {
+            for_each_valid(array, |row| starts[row + 1] += 1);
+        }
+        for row in 0..row_count {
+            starts[row + 1] += starts[row];
+        }
+        let mut ends = starts.clone();
+        let mut columns = vec![0; starts[row_count] as usize];
+        for (column, array) in (0u32..).zip(arrays) {
+            for_each_valid(array, |row| {
+                columns[ends[row] as usize] = column;
+                ends[row] += 1;
+            });
+        }
+        Self { starts, columns }
+    }
+
+    fn of(&self, row: usize) -> &[u32] {
+        &self.columns[self.starts[row] as usize..self.starts[row + 1] as usize]
+    }
+}
+
+fn for_each_valid(array: &ArrayRef, mut emit: impl FnMut(usize)) {
+    match array.nulls() {
+        Some(nulls) => nulls.valid_indices().for_each(emit),
+        None => (0..array.len()).for_each(&mut emit),
+    }
+}
+
+/// A column of a key's values.
+struct StoredColumn<'a> {
+    /// The key as it stands in an object: quoted, with its colon.
+    key_text: String,
+    values: StoredValues<'a>,
+}
+
+impl StoredColumn<'_> {
+    fn write(&self, row: usize, out: &mut String) {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        out.push_str(&self.key_text);
+        self.values.write(row, out);
+    }
 }
 
 enum StoredValues<'a> {
@@ -389,15 +447,6 @@ impl<'a> StoredValues<'a> {
         })
     }
 
-    fn is_valid(&self, row: usize) -> bool {
-        match self {
-            Self::Text(values) | Self::Json(values) => values.is_valid(row),
-            Self::Int(values) => values.is_valid(row),
-            Self::Double(values) => values.is_valid(row),
-            Self::Bool(values) => values.is_valid(row),
-        }
-    }
-
     fn write(&self, row: usize, out: &mut String) {
         match self {
             Self::Text(values) => write_json_string(values.value(row), out),
@@ -411,24 +460,13 @@ impl<'a> StoredValues<'a> {
     }
 }
 
-impl StoredKey<'_> {
-    fn at(&self, row: usize) -> Option<&StoredValues<'_>> {
-        self.columns.iter().find(|values| values.is_valid(row))
-    }
-
-    fn write(&self, values: &StoredValues<'_>, row: usize, out: &mut String) {
-        out.push(if out.is_empty() { '{' } else { ',' });
-        out.push_str(&self.text);
-        values.write(row, out);
-    }
-}
-
-fn write_in_order(keys: &[StoredKey<'_>], row: usize, rest: Option<&str>, out: &mut String) {
-    for key in keys {
-        if let Some(values) = key.at(row) {
-            key.write(values, row, out);
-        }
-    }
+fn write_in_order<'a>(
+    own: impl Iterator<Item = &'a StoredColumn<'a>>,
+    row: usize,
+    rest: Option<&str>,
+    out: &mut String,
+) {
+    own.for_each(|column| column.write(row, out));
     match (rest, out.is_empty()) {
         (Some(rest), true) => out.push_str(rest),
         (Some(rest), false) => {
@@ -440,17 +478,14 @@ fn write_in_order(keys: &[StoredKey<'_>], row: usize, rest: Option<&str>, out: &
     }
 }
 
-fn write_as_ordered(
-    keys: &[StoredKey<'_>],
+fn write_as_ordered<'a>(
+    own: impl Iterator<Item = &'a StoredColumn<'a>>,
     row: usize,
     rest: Option<&str>,
     order: &str,
     out: &mut String,
 ) {
-    let mut present: Vec<_> = keys
-        .iter()
-        .filter_map(|key| Some((key, Some(key.at(row)?))))
-        .collect();
+    let mut present: Vec<Option<&StoredColumn<'_>>> = own.map(Some).collect();
     let mut reader = MemberReader::new(rest.unwrap_or("{}"));
     let push_rest = |reader: &mut MemberReader<'_>, out: &mut String| match reader.member() {
         Some((key, value)) => {
@@ -464,10 +499,8 @@ fn write_as_ordered(
     for item in order.split(' ') {
         match item.parse::<usize>() {
             Ok(rank) => {
-                if let Some((key, values)) = present.get_mut(rank)
-                    && let Some(values) = values.take()
-                {
-                    key.write(values, row, out);
+                if let Some(column) = present.get_mut(rank).and_then(Option::take) {
+                    column.write(row, out);
                 }
             }
             Err(_) => {
@@ -475,10 +508,8 @@ fn write_as_ordered(
             }
         }
     }
-    for (key, values) in present {
-        if let Some(values) = values {
-            key.write(values, row, out);
-        }
+    for column in present.into_iter().flatten() {
+        column.write(row, out);
     }
     while push_rest(&mut reader, out) {}
     out.push('}');
@@ -555,9 +586,10 @@ mod tests {
                 let raw = AttributeType::ALL.into_iter().find_map(|value_type| {
                     let name = crate::span::attribute_column_name(&found.key, value_type);
                     let values = stored.column_by_name(&name)?;
-                    let values = StoredValues::try_new(value_type, values)?;
                     let mut raw = String::new();
-                    values.is_valid(row).then(|| values.write(row, &mut raw))?;
+                    let is_valid = values.is_valid(row);
+                    let values = StoredValues::try_new(value_type, values)?;
+                    is_valid.then(|| values.write(row, &mut raw))?;
                     Some(raw)
                 });
                 let expected = whole

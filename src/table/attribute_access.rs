@@ -428,3 +428,129 @@ fn as_literal(expr: &Expr) -> Option<&ScalarValue> {
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
     Arc::new(BinaryExpr::new(left, op, right))
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{Field, Schema};
+    use datafusion::logical_expr::ScalarUDF;
+
+    use super::*;
+    use crate::functions::scalar::AttributeFunc;
+    use crate::span::{logical_schema, storage_schema};
+
+    /// Access to a file with columns for `text`, `int`, `double`, `bool`, and two for `both`.
+    fn access() -> AttributeAccess {
+        use AttributeType::{Bool, Double, Int, Text};
+        let mut fields: Vec<_> = storage_schema().fields().iter().cloned().collect();
+        let order = Field::new(column::ATTRIBUTES_ORDER, DataType::Utf8View, true);
+        fields.push(Arc::new(order));
+        for (key, value_type) in [
+            ("text", Text),
+            ("int", Int),
+            ("double", Double),
+            ("bool", Bool),
+            ("both", Text),
+            ("both", Int),
+        ] {
+            let key = key.to_owned();
+            fields.push(Arc::new(AttributeColumn { key, value_type }.field()));
+        }
+        AttributeAccess::new(&Arc::new(Schema::new(fields)))
+    }
+
+    fn call(output: AttributeOutput, key: &str) -> Expr {
+        let attributes = Column::new_with_schema("attributes", &logical_schema()).unwrap();
+        let output_field = Field::new("value", output.data_type(), true);
+        Arc::new(ScalarFunctionExpr::new(
+            output.function_name(),
+            Arc::new(ScalarUDF::from(AttributeFunc::new(output))),
+            vec![Arc::new(attributes), lit(key)],
+            Arc::new(output_field),
+            Arc::default(),
+        ))
+    }
+
+    fn rewritten(expr: Expr) -> String {
+        let rewritten = access().rewrite(&expr).unwrap();
+        rewritten.map_or_else(|| "as it is".to_owned(), |expr| expr.to_string())
+    }
+
+    fn text(text: &str) -> Expr {
+        lit(ScalarValue::Utf8View(Some(text.into())))
+    }
+
+    #[test]
+    fn an_attribute_is_its_column_or_what_the_remainder_holds() {
+        use AttributeOutput::{Double, Exists, Text};
+        assert_eq!(rewritten(call(Text, "text")), "attributes.text@33");
+        assert_eq!(
+            rewritten(call(Double, "int")),
+            "CAST(attributes.int#int@34 AS Float64)"
+        );
+        assert_eq!(
+            rewritten(call(Text, "int")),
+            "decode_attribute(attributes.int#int@34)"
+        );
+        assert_eq!(
+            rewritten(call(Exists, "both")),
+            "attributes.both@37 IS NOT NULL OR attributes.both#int@38 IS NOT NULL"
+        );
+        assert_eq!(
+            rewritten(call(Text, "other")),
+            "attribute(attributes@20, other)"
+        );
+    }
+
+    #[test]
+    fn comparisons_with_literals_are_made_of_stored_values() {
+        use AttributeOutput::{Double, Text};
+        use Operator::{Eq, Gt, GtEq, Lt, NotEq};
+        for (output, key, op, literal, expected) in [
+            (Text, "text", Lt, text("b"), "attributes.text@33 < b"),
+            (Text, "int", Eq, text("500"), "attributes.int#int@34 = 500"),
+            (
+                Text,
+                "int",
+                Eq,
+                text("05"),
+                "attributes.int#int@34 != attributes.int#int@34",
+            ),
+            (Text, "int", Lt, text("5"), "as it is"),
+            (Text, "double", Eq, text("0.0"), "as it is"),
+            (
+                Text,
+                "bool",
+                NotEq,
+                text("true"),
+                "attributes.bool#bool@36 != true",
+            ),
+            (
+                Double,
+                "int",
+                GtEq,
+                lit(499.5),
+                "attributes.int#int@34 >= 500",
+            ),
+            (Double, "int", Gt, lit(499.5), "attributes.int#int@34 > 499"),
+            (Double, "int", Eq, lit(1e300), "as it is"),
+            (
+                Double,
+                "double",
+                Lt,
+                lit(0.5),
+                "attributes.double#double@35 < 0.5",
+            ),
+            (
+                Text,
+                "both",
+                Eq,
+                text("5"),
+                "(attributes.both@37 = 5 OR attributes.both#int@38 = 5) AND \
+                 decode_attribute(attributes.both@37, attributes.both#int@38) = 5",
+            ),
+        ] {
+            let expr = binary(call(output, key), op, literal);
+            assert_eq!(rewritten(Arc::clone(&expr)), expected, "{expr}");
+        }
+    }
+}

@@ -3,8 +3,9 @@
 //! Read [`TraceRows`]. It skips what the scan of `spans` skips and gives the rows that it gives;
 //! which files are read at once, and for how long, is the caller's business.
 
+use std::collections::hash_map::RandomState;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, AsArray, BooleanArray, FixedSizeBinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -16,6 +17,7 @@ use datafusion_datasource_parquet::apply_file_schema_type_coercions;
 use datafusion_datasource_parquet::metadata::DFParquetMetadata;
 use datafusion_physical_expr_adapter::PhysicalExprAdapterFactory;
 use futures::TryStreamExt;
+use lru::LruCache;
 use object_store::ObjectMeta;
 use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, RowFilter,
@@ -35,7 +37,39 @@ pub struct TraceRows {
     log: Arc<Log>,
     filters: Arc<TraceFilters>,
     metadata: Arc<FileMetadataCache>,
+    projections: Mutex<Projections>,
     pruning: bool,
+}
+
+/// How the columns of files become those of `spans`, for the files read last: working it out
+/// takes longer than reading a small trace.
+struct Projections {
+    max_bytes: usize,
+    bytes: usize,
+    by_path: LruCache<String, Arc<Projection>, RandomState>,
+}
+
+impl std::fmt::Debug for Projections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Projections")
+            .field("max_bytes", &self.max_bytes)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Projections {
+    fn put(&mut self, path: &str, projection: &Arc<Projection>) {
+        let before = self.by_path.put(path.to_string(), Arc::clone(projection));
+        self.bytes += projection.byte_count();
+        self.bytes -= before.map_or(0, |before| before.byte_count());
+        while self.bytes > self.max_bytes {
+            let Some((_, dropped)) = self.by_path.pop_lru() else {
+                break;
+            };
+            self.bytes -= dropped.byte_count();
+        }
+    }
 }
 
 /// A file and those of the traces asked for that it may hold, in order.
@@ -49,17 +83,24 @@ pub struct TraceFile {
 
 impl TraceRows {
     /// Reads the files of the lake behind `log`. Without `pruning` whole files are read; no
-    /// answer changes.
+    /// answer changes. What is known of the files read last takes at most `max_bytes` beside
+    /// `metadata`.
     pub fn new(
         log: Arc<Log>,
         filters: Arc<TraceFilters>,
         metadata: Arc<FileMetadataCache>,
+        max_bytes: usize,
         pruning: bool,
     ) -> Self {
         Self {
             log,
             filters,
             metadata,
+            projections: Mutex::new(Projections {
+                max_bytes,
+                bytes: 0,
+                by_path: LruCache::unbounded_with_hasher(RandomState::new()),
+            }),
             pruning,
         }
     }
@@ -112,15 +153,15 @@ impl TraceRows {
     }
 
     async fn read_runs(&self, file: &TraceFile) -> Result<Vec<(TraceId, RecordBatch)>> {
-        let metadata = self.metadata_of(&file.file).await?;
-        let projection = Projection::try_new(Arc::clone(&metadata))?;
+        let projection = self.projection_of(&file.file).await?;
+        let metadata = projection.reader.metadata();
         let reader = FileReader::new(self.log.store(), &file.file);
         let mut builder =
             ParquetRecordBatchStreamBuilder::new_with_metadata(reader, projection.reader.clone())
                 .with_projection(projection.mask.clone())
                 .with_row_filter(row_filter(&projection, &file.trace_ids));
         if self.pruning
-            && let Some(ranges) = row_ranges(&metadata, &file.trace_ids)
+            && let Some(ranges) = row_ranges(metadata, &file.trace_ids)
         {
             builder = builder.with_row_groups(ranges.row_group_indexes());
             if let Some(selection) = ranges.into_overall_row_selection(metadata.row_groups())? {
@@ -133,6 +174,22 @@ impl TraceRows {
             projection.push_runs(&batch, &mut runs)?;
         }
         Ok(runs)
+    }
+
+    async fn projection_of(&self, file: &LakeFile) -> Result<Arc<Projection>> {
+        let known = self.projections().by_path.get(&file.path).cloned();
+        if let Some(projection) = known {
+            return Ok(projection);
+        }
+        let projection = Arc::new(Projection::try_new(self.metadata_of(file).await?)?);
+        self.projections().put(&file.path, &projection);
+        Ok(projection)
+    }
+
+    fn projections(&self) -> MutexGuard<'_, Projections> {
+        // Every change leaves it whole, so a panic elsewhere does not spoil it.
+        let projections = self.projections.lock();
+        projections.unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn metadata_of(&self, file: &LakeFile) -> Result<Arc<ParquetMetaData>> {
@@ -198,6 +255,14 @@ impl Projection {
             stored,
             columns,
         })
+    }
+
+    /// About how many bytes of memory it takes.
+    fn byte_count(&self) -> usize {
+        /// A column's expressions and its place in schemas.
+        const COLUMN_BYTES: usize = 1024;
+        let metadata = self.reader.metadata().memory_size();
+        metadata + (self.columns.len() + self.stored.fields().len()) * COLUMN_BYTES
     }
 
     /// Adds the runs of one trace of a batch of stored columns.

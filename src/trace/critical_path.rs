@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_below_its_producer_does_not_block() {
+    fn nobody_waits_for_a_consumer_below_its_producer() {
         let rows = ["1 - 0 10 a PRODUCER", "2 1 2 20 b CONSUMER", "3 2 4 2 b"];
         assert_eq!(path(&rows), ["1 0-10"]);
         let rows = ["1 - 0 10 a CLIENT", "2 1 2 20 b CONSUMER"];

@@ -2,6 +2,8 @@
 //!
 //! Read [`service_edges`], which states the rules, and [`ServiceEdge`].
 
+use std::collections::HashSet;
+
 use super::edges_elsewhere::{ZipkinEdges, jaeger_edges};
 use super::{Forest, NONE, TraceColumns};
 use crate::span::SpanKind;
@@ -71,6 +73,9 @@ pub struct ServiceEdge {
     pub kind: EdgeKind,
     /// The node of the called side's span; of the CLIENT span where the kind is `Virtual`.
     pub node: u32,
+    /// The node of the calling side's span; [`NONE`] where that is not in the trace. Where the
+    /// kind is `Virtual` it is the same as `node`.
+    pub caller_node: u32,
     /// The duration of that span, [`UNFINISHED`](super::UNFINISHED) where it never ended.
     pub duration_nano: i64,
     /// Whether the call failed.
@@ -102,7 +107,7 @@ pub struct EdgeDetails<'a> {
     pub links: &'a [(u32, LinkTarget)],
 }
 
-/// Appends the edges of one trace to `edges`, in tree order of their nodes.
+/// Appends the edges of one trace to `edges`, in tree order of their called sides.
 ///
 /// ```text
 ///   web  SERVER                       web -> app       Call       the SERVER's service is not
@@ -161,22 +166,26 @@ pub(super) fn is_kind(columns: &TraceColumns<'_>, row: usize, kind: SpanKind) ->
     columns.raw_kind(row) == kind as i8
 }
 
-fn edge(
-    columns: &TraceColumns<'_>,
-    caller: u32,
-    callee: u32,
-    kind: EdgeKind,
-    node: usize,
-    row: usize,
-) -> Option<ServiceEdge> {
-    (caller != callee && caller != NONE && callee != NONE).then(|| ServiceEdge {
-        caller,
-        callee,
-        kind,
-        node: node as u32,
-        duration_nano: columns.raw_duration(row),
-        is_error: columns.has_error(row),
-    })
+impl ServiceEdge {
+    /// The edge of which a node is the called side, if the services are known and differ.
+    fn new(
+        columns: &TraceColumns<'_>,
+        forest: &Forest,
+        (caller, callee): (u32, u32),
+        kind: EdgeKind,
+        (caller_node, node): (u32, usize),
+    ) -> Option<Self> {
+        let row = forest.row(node);
+        (caller != callee && caller != NONE && callee != NONE).then(|| Self {
+            caller,
+            callee,
+            kind,
+            node: node as u32,
+            caller_node,
+            duration_nano: columns.raw_duration(row),
+            is_error: columns.has_error(row),
+        })
+    }
 }
 
 /// Rule 1.
@@ -186,8 +195,8 @@ fn parent_edge(
     mode: EdgeMode,
     node: usize,
 ) -> Option<ServiceEdge> {
-    let row = forest.row(node);
-    let parent = forest.row(forest.parent(node)?);
+    let above = forest.parent(node)?;
+    let (row, parent) = (forest.row(node), forest.row(above));
     let (caller, callee) = (columns.service(parent), columns.service(row));
     if caller == callee {
         return None;
@@ -198,7 +207,8 @@ fn parent_edge(
     } else {
         EdgeKind::Call
     };
-    let mut edge = edge(columns, caller, callee, kind, node, row)?;
+    let nodes = (above as u32, node);
+    let mut edge = ServiceEdge::new(columns, forest, (caller, callee), kind, nodes)?;
     let answers = consumes && is_kind(columns, parent, SpanKind::Producer)
         || is_kind(columns, row, SpanKind::Server) && is_kind(columns, parent, SpanKind::Client);
     if mode == EdgeMode::Calls && answers {
@@ -221,24 +231,19 @@ fn virtual_edge(
     if !asks_in_vain {
         return None;
     }
-    edge(
-        columns,
-        columns.service(row),
-        peer,
-        EdgeKind::Virtual,
-        node,
-        row,
-    )
+    let services = (columns.service(row), peer);
+    let nodes = (node as u32, node);
+    ServiceEdge::new(columns, forest, services, EdgeKind::Virtual, nodes)
 }
 
 /// Links by node, and where they lead.
 struct Links {
     /// (node, target), sorted by node.
     by_node: Vec<(u32, LinkTarget)>,
-    /// (span id, node), sorted.
-    by_id: Vec<(u64, u32)>,
+    /// (span id, node) of PRODUCER spans, sorted.
+    producers: Vec<(u64, u32)>,
     /// The nodes that links of one span have led to already.
-    seen: Vec<u32>,
+    seen: HashSet<u32>,
     next: usize,
 }
 
@@ -253,15 +258,16 @@ impl Links {
             .filter(|(node, _)| *node != NONE)
             .collect();
         by_node.sort_by_key(|(node, _)| *node);
-        let nodes = forest.rows().iter().zip(0u32..);
-        let mut by_id: Vec<(u64, u32)> = nodes
-            .map(|(row, node)| (columns.span_id(*row as usize), node))
+        let mut producers: Vec<(u64, u32)> = (0u32..)
+            .zip(forest.rows())
+            .filter(|(_, row)| is_kind(columns, **row as usize, SpanKind::Producer))
+            .map(|(node, row)| (columns.span_id(*row as usize), node))
             .collect();
-        by_id.sort_unstable();
+        producers.sort_unstable();
         Self {
             by_node,
-            by_id,
-            seen: Vec::new(),
+            producers,
+            seen: HashSet::new(),
             next: 0,
         }
     }
@@ -276,6 +282,7 @@ impl Links {
     ) {
         let row = forest.row(node);
         let consumes = is_kind(columns, row, SpanKind::Consumer);
+        let callee = columns.service(row);
         self.seen.clear();
         self.seen
             .extend(forest.parent(node).map(|parent| parent as u32));
@@ -285,51 +292,30 @@ impl Links {
             .filter(|(at, _)| *at as usize == node)
         {
             self.next += 1;
-            if !consumes {
-                continue;
-            }
-            let producer = match *target {
-                LinkTarget::Elsewhere { service, kind } => Some((service, kind, false)),
-                LinkTarget::Span(id) => self.producer(columns, forest, id).map(|producer| {
-                    let row = forest.row(producer as usize);
-                    let is_new = !self.seen.contains(&producer);
-                    if is_new && self.seen.len() < MAX_SEEN {
-                        self.seen.push(producer);
-                    }
-                    (columns.service(row), columns.raw_kind(row), !is_new)
-                }),
+            let sender = match *target {
+                _ if !consumes => None,
+                LinkTarget::Elsewhere { service, kind } => {
+                    (kind == SpanKind::Producer as i8).then_some((service, NONE))
+                }
+                LinkTarget::Span(id) => self
+                    .producer(id)
+                    .filter(|producer| self.seen.insert(*producer))
+                    .map(|producer| (columns.service(forest.row(producer as usize)), producer)),
             };
-            let Some((service, kind, is_counted)) = producer else {
-                continue;
-            };
-            if kind == SpanKind::Producer as i8 && !is_counted {
-                let callee = columns.service(row);
-                edges.extend(edge(
-                    columns,
-                    service,
-                    callee,
-                    EdgeKind::Messaging,
-                    node,
-                    row,
-                ));
-            }
+            edges.extend(sender.and_then(|(service, sender)| {
+                let (services, nodes) = ((service, callee), (sender, node));
+                ServiceEdge::new(columns, forest, services, EdgeKind::Messaging, nodes)
+            }));
         }
     }
 
-    /// The node of that id; of several the first that is a PRODUCER.
-    fn producer(&self, columns: &TraceColumns<'_>, forest: &Forest, id: u64) -> Option<u32> {
-        let first = self.by_id.partition_point(|entry| entry.0 < id);
-        self.by_id[first..]
-            .iter()
-            .take_while(|entry| entry.0 == id)
-            .map(|entry| entry.1)
-            .find(|node| is_kind(columns, forest.row(*node as usize), SpanKind::Producer))
+    /// The first PRODUCER with that id.
+    fn producer(&self, id: u64) -> Option<u32> {
+        let first = self.producers.partition_point(|entry| entry.0 < id);
+        let found = self.producers.get(first).filter(|entry| entry.0 == id);
+        found.map(|entry| entry.1)
     }
 }
-
-/// How many links of one span are told apart; a batch consumer has dozens, and comparing each
-/// with all before it must not take for ever.
-const MAX_SEEN: usize = 4096;
 
 #[cfg(test)]
 mod tests {

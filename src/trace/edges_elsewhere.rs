@@ -11,7 +11,7 @@ fn edge(
     forest: &Forest,
     (caller, callee): (u32, u32),
     kind: EdgeKind,
-    node: usize,
+    (caller_node, node): (u32, usize),
 ) -> Option<ServiceEdge> {
     let row = forest.row(node);
     (caller != NONE && callee != NONE).then(|| ServiceEdge {
@@ -19,6 +19,7 @@ fn edge(
         callee,
         kind,
         node: node as u32,
+        caller_node,
         duration_nano: columns.raw_duration(row),
         is_error: columns.has_error(row),
     })
@@ -51,16 +52,13 @@ pub(super) fn jaeger_edges(
             EdgeKind::Call
         };
         let services = (columns.service(from), service);
-        edges.extend(edge(columns, forest, services, kind, node));
+        let nodes = (parent as u32, node);
+        edges.extend(edge(columns, forest, services, kind, nodes));
         if forest.child_count(node) == 0 {
             let peer = peer.get(row).copied().unwrap_or(NONE);
-            edges.extend(edge(
-                columns,
-                forest,
-                (service, peer),
-                EdgeKind::Virtual,
-                node,
-            ));
+            let nodes = (node as u32, node);
+            let services = (service, peer);
+            edges.extend(edge(columns, forest, services, EdgeKind::Virtual, nodes));
         }
     }
 }
@@ -142,21 +140,21 @@ impl<'a> ZipkinEdges<'a> {
             SpanKind::Unspecified | SpanKind::Internal => return,
             kind => kind,
         };
-        let mut push = |services, kind, has_error: bool| {
-            let found = edge(self.columns, self.forest, services, kind, node);
+        let mut push = |services, kind, from, has_error: bool| {
+            let found = edge(self.columns, self.forest, services, kind, (from, node));
             edges.extend(found.map(|edge| ServiceEdge {
                 is_error: has_error,
                 ..edge
             }));
         };
         let has_error = self.columns.has_error(row);
-        let (mut caller, callee) = match kind {
-            SpanKind::Server | SpanKind::Consumer => (peer, service),
-            _ => (service, peer),
+        let (mut caller, callee, mut from) = match kind {
+            SpanKind::Server | SpanKind::Consumer => (peer, service, NONE),
+            _ => (service, peer, node as u32),
         };
         match kind {
             SpanKind::Producer | SpanKind::Consumer => {
-                push((caller, callee), EdgeKind::Messaging, has_error);
+                push((caller, callee), EdgeKind::Messaging, from, has_error);
                 return;
             }
             SpanKind::Server if self.root == Some(node) && caller == NONE => return,
@@ -170,10 +168,11 @@ impl<'a> ZipkinEdges<'a> {
             let named = self.columns.service(above);
             if named != NONE {
                 if kind == SpanKind::Client && service != NONE && named != service {
-                    push((named, service), EdgeKind::Call, false);
+                    push((named, service), EdgeKind::Call, remote, false);
                 }
                 if kind == SpanKind::Server || caller == NONE {
                     caller = named;
+                    from = remote;
                     is_virtual = kind == SpanKind::Client;
                 }
                 let is_parent = self.forest.parent(node) == Some(remote as usize);
@@ -187,7 +186,7 @@ impl<'a> ZipkinEdges<'a> {
         } else {
             EdgeKind::Call
         };
-        push((caller, callee), kind, has_error);
+        push((caller, callee), kind, from, has_error);
     }
 }
 

@@ -11,10 +11,11 @@ use super::parents::Parents;
 pub const NONE: u32 = u32::MAX;
 
 /// Why a span stands where it does in the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum Placement {
     /// It names no parent.
+    #[default]
     Root = 0,
     /// It stands under its parent.
     Child = 1,
@@ -58,6 +59,20 @@ pub enum Placement {
 /// problem. [`rebuild`](Self::rebuild) allocates nothing once the largest trace was seen.
 ///
 /// A trace may have up to 4,294,967,294 rows; those beyond are left out.
+///
+/// ```
+/// use tracelake::trace::{Forest, TraceColumns};
+///
+/// let forest = Forest::new(&TraceColumns {
+///     span_id: &[13, 11, 12],
+///     parent_span_id: &[11, 0, 11],
+///     start_time_unix_nano: &[30, 10, 20],
+///     ..TraceColumns::default()
+/// });
+/// assert_eq!(forest.rows(), [1, 2, 0]);
+/// assert_eq!(forest.depths(), [0, 1, 1]);
+/// assert!(forest.is_ancestor(0, 2));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Forest {
     rows: Vec<u32>,
@@ -72,7 +87,7 @@ pub struct Forest {
 }
 
 /// The placement of a span and whether it shares its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
     pub(super) placement: Placement,
     pub(super) shares_id: bool,
@@ -250,16 +265,23 @@ impl Iterator for Siblings<'_> {
 /// What laying out needs beside its result; indexed by rank, the place in the order of siblings.
 #[derive(Debug, Clone, Default)]
 struct Layout {
-    sizes: Vec<u32>,
-    child_counts: Vec<u32>,
-    /// Where the next child of a span goes.
-    next: Vec<u32>,
-    node_of_rank: Vec<u32>,
+    places: Vec<Place>,
     /// For chains of siblings, where parents do not all come before their children.
     first_child: Vec<u32>,
     next_sibling: Vec<u32>,
     walk_of: Vec<u32>,
     sequence: Vec<u32>,
+}
+
+/// What is known of a span on the way to its node.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The span and all below it.
+    size: u32,
+    child_count: u32,
+    /// Where its next child goes.
+    next: u32,
+    node: u32,
 }
 
 fn refill<T: Copy>(column: &mut Vec<T>, len: usize, value: T) {
@@ -284,55 +306,58 @@ impl Forest {
             work.parents_first(&self.work.parents);
         }
         let parents = &self.work.parents;
-        refill(&mut work.sizes, count, 1);
-        refill(&mut work.child_counts, count, 0);
-        refill(&mut work.next, count, 0);
-        refill(&mut work.node_of_rank, count, NONE);
-        refill(&mut self.rows, count, 0);
-        refill(&mut self.parents, count, NONE);
-        refill(&mut self.depths, count, 0);
-        refill(&mut self.subtree_ends, count, 0);
-        refill(&mut self.child_counts, count, 0);
-        let nowhere = Mark {
-            placement: Placement::Root,
-            shares_id: false,
+        let alone = Place {
+            size: 1,
+            child_count: 0,
+            next: 0,
+            node: NONE,
         };
-        refill(&mut self.marks, count, nowhere);
+        refill(&mut work.places, count, alone);
         let rank_at = |at: usize, sequence: &[u32]| match sequence.get(at) {
             Some(rank) => *rank as usize,
             None => at,
         };
         for at in (0..count).rev() {
             let rank = rank_at(at, &work.sequence);
-            let parent = parents[rank] as usize;
-            if parent < count {
-                work.sizes[parent] += work.sizes[rank];
-                work.child_counts[parent] += 1;
+            let size = work.places[rank].size;
+            if let Some(parent) = work.places.get_mut(parents[rank] as usize) {
+                parent.size += size;
+                parent.child_count += 1;
             }
         }
+        // Each node is written below; what was there before does not matter.
+        self.rows.resize(count, 0);
+        self.parents.resize(count, NONE);
+        self.depths.resize(count, 0);
+        self.subtree_ends.resize(count, 0);
+        self.child_counts.resize(count, 0);
+        self.marks.resize(count, Mark::default());
         let mut next_top = 0;
         for at in 0..count {
             let rank = rank_at(at, &work.sequence);
-            let parent = parents[rank] as usize;
-            let size = work.sizes[rank];
-            let node = if parent < count {
-                let node = work.next[parent];
-                work.next[parent] += size;
-                let above = work.node_of_rank[parent];
-                self.parents[node as usize] = above;
-                self.depths[node as usize] = self.depths[above as usize] + 1;
-                node
-            } else {
-                let node = next_top;
-                next_top += size;
-                node
+            let Place {
+                size, child_count, ..
+            } = work.places[rank];
+            let (node, above, depth) = match work.places.get_mut(parents[rank] as usize) {
+                Some(parent) => {
+                    let node = parent.next;
+                    parent.next += size;
+                    (node, parent.node, self.depths[parent.node as usize] + 1)
+                }
+                None => {
+                    let node = next_top;
+                    next_top += size;
+                    (node, NONE, 0)
+                }
             };
-            work.next[rank] = node + 1;
-            work.node_of_rank[rank] = node;
+            work.places[rank].next = node + 1;
+            work.places[rank].node = node;
             let node = node as usize;
             self.rows[node] = self.work.rows[rank];
+            self.parents[node] = above;
+            self.depths[node] = depth;
             self.subtree_ends[node] = node as u32 + size;
-            self.child_counts[node] = work.child_counts[rank];
+            self.child_counts[node] = child_count;
             self.marks[node] = self.work.marks[rank];
         }
     }

@@ -3,9 +3,9 @@
 //! Read [`Parents`].
 //!
 //! ```text
-//!   ids unique    row ─ offset, checked against the id ─> parent's row
-//!                 row ─ id ─ table ─────────────────────> parent's row
-//!   ids shared    row ─ id, service ─ sorted spans ─────> parent's rank
+//!   id of one span        row ─ offset, checked against the id ─> parent
+//!                         row ─ id ─ table ─────────────────────> parent
+//!   id of several spans   row ─ id, service ─ sorted spans ─────> parent
 //! ```
 
 use std::collections::hash_map::RandomState;
@@ -23,11 +23,16 @@ pub(super) struct Parents {
     /// The ranks of parents, [`NONE`] where there is none.
     pub(super) parents: Vec<u32>,
     pub(super) marks: Vec<Mark>,
+    /// Empty where the rank of each row is its number; [`NONE`] for copies.
     rank_of_row: Vec<u32>,
+    sort_keys: Vec<(i64, u64, u32)>,
+    /// Ids by rank.
+    ids: Vec<u64>,
     table: IdTable,
-    /// Ids with the ranks that have them, where one has several.
+    /// Ids that several spans have with the ranks that have them, sorted.
     by_id: Vec<(u64, u32)>,
     by_id_and_service: Vec<(u64, u32, u32)>,
+    shares_id: Vec<bool>,
     halves: Halves,
 }
 
@@ -44,48 +49,110 @@ struct Halves {
 impl Parents {
     /// Finds the parents of all spans; the rows that are copies go to `copies`.
     pub(super) fn resolve(&mut self, columns: &TraceColumns<'_>, copies: &mut Vec<u32>) {
-        copies.clear();
         self.parents.clear();
         self.marks.clear();
-        self.sort(columns);
-        if columns.span_id.is_empty() {
-            self.rank_rows(columns);
+        let is_in_place = self.sort(columns, copies);
+        self.rank_rows(columns, is_in_place);
+        let ids = columns.span_id;
+        if ids.is_empty() {
             self.resolve_by_offset(columns);
-        } else if self.table.fill(columns.span_id, self.rows.len()) {
-            self.rank_rows(columns);
-            self.resolve_unique(columns);
+        } else if is_in_place && are_few_and_unique(ids) {
+            self.resolve_unique(columns, |_, id| {
+                let place = ids.iter().position(|found| *found == id);
+                place.map(|place| place as u32)
+            });
         } else {
-            self.drop_copies(columns, copies);
-            self.resolve_shared(columns);
+            self.ids.clear();
+            let rows = self.rows.iter();
+            self.ids
+                .extend(rows.map(|row| columns.span_id(*row as usize)));
+            self.by_id.clear();
+            self.table.fill(&self.ids, &mut self.by_id);
+            if self.by_id.is_empty() {
+                self.resolve_unique(columns, |parents, id| parents.first_of_id(id));
+            } else {
+                self.resolve_shared(columns);
+            }
         }
     }
 
-    /// Puts the rows in order; mostly they are already.
-    fn sort(&mut self, columns: &TraceColumns<'_>) {
+    /// Puts the rows in order, which they mostly are, and leaves copies out; whether each row is
+    /// where it was.
+    fn sort(&mut self, columns: &TraceColumns<'_>, copies: &mut Vec<u32>) -> bool {
+        copies.clear();
         let count = columns.len().min(NONE as usize - 1);
         self.rows.clear();
         self.rows.extend(0..count as u32);
-        let starts = columns.start_time_unix_nano;
-        let in_order = (1..count).all(|row| {
-            starts[row - 1] < starts[row]
-                || (starts[row - 1] == starts[row]
-                    && (columns.span_id.is_empty()
-                        || columns.span_id(row - 1) < columns.span_id(row)))
+        let key = |row: usize| (columns.start(row), columns.span_id(row));
+        let mut has_ties = false;
+        let mut is_in_place = (1..count).all(|row| {
+            let (before, after) = (key(row - 1), key(row));
+            has_ties |= before == after;
+            before <= after
         });
-        if !in_order {
-            self.rows.sort_unstable_by_key(|row| {
-                let row = *row as usize;
-                (identity(columns, row), row)
-            });
+        if !is_in_place {
+            self.sort_keys.clear();
+            self.sort_keys.extend((0..count).map(|row| {
+                let (start, id) = key(row);
+                (start, id, row as u32)
+            }));
+            self.sort_keys.sort_unstable();
+            for (place, sorted) in self.rows.iter_mut().zip(&self.sort_keys) {
+                *place = sorted.2;
+            }
+            has_ties = true;
         }
+        // Without ids nothing tells copies from other spans that start together.
+        if has_ties && !columns.span_id.is_empty() {
+            self.sort_ties(columns, copies);
+            is_in_place &= self.rows.is_sorted() && copies.is_empty();
+        }
+        is_in_place
     }
 
-    fn rank_rows(&mut self, columns: &TraceColumns<'_>) {
+    /// Puts the rows of one start and id in order, and of copies keeps the first row.
+    fn sort_ties(&mut self, columns: &TraceColumns<'_>, copies: &mut Vec<u32>) {
+        let key = |row: &u32| (columns.start(*row as usize), columns.span_id(*row as usize));
+        for tied in self.rows.chunk_by_mut(|a, b| key(a) == key(b)) {
+            if tied.len() > 1 {
+                tied.sort_unstable_by_key(|row| (identity(columns, *row as usize), *row));
+            }
+        }
+        self.rows.dedup_by(|later, kept| {
+            let is_copy = key(later) == key(kept)
+                && identity(columns, *later as usize) == identity(columns, *kept as usize);
+            if is_copy {
+                copies.push(*later);
+            }
+            is_copy
+        });
+        copies.sort_unstable();
+    }
+
+    fn rank_rows(&mut self, columns: &TraceColumns<'_>, is_in_place: bool) {
         self.rank_of_row.clear();
+        if is_in_place {
+            return;
+        }
         self.rank_of_row.resize(columns.len(), NONE);
         for (rank, row) in self.rows.iter().enumerate() {
             self.rank_of_row[*row as usize] = rank as u32;
         }
+    }
+
+    fn rank(&self, row: usize) -> u32 {
+        self.rank_of_row.get(row).copied().unwrap_or(row as u32)
+    }
+
+    fn first_of_id(&self, id: u64) -> Option<u32> {
+        self.table.find(&self.ids, id)
+    }
+
+    /// The rank to which a row's offset leads, if the parent's id is there.
+    fn hinted(&self, columns: &TraceColumns<'_>, row: usize, id: u64) -> Option<u32> {
+        let at = columns.offset_row(row)?;
+        let rank = self.rank(at);
+        (rank != NONE && columns.span_id(at) == id).then_some(rank)
     }
 
     fn push(
@@ -114,12 +181,16 @@ impl Parents {
             let names_parent = columns.parent_span_id(row) != 0;
             let at = columns.offset_row(row).filter(|_| names_parent);
             let names_itself = at == Some(row);
-            let parent = at.filter(|at| *at != row).map(|at| self.rank_of_row[at]);
+            let parent = at.filter(|at| *at != row).map(|at| self.rank(at));
             self.push(parent, names_parent, names_itself, false);
         }
     }
 
-    fn resolve_unique(&mut self, columns: &TraceColumns<'_>) {
+    fn resolve_unique(
+        &mut self,
+        columns: &TraceColumns<'_>,
+        find: impl Fn(&Self, u64) -> Option<u32>,
+    ) {
         for rank in 0..self.rows.len() {
             let row = self.rows[rank] as usize;
             let id = columns.parent_span_id(row);
@@ -127,64 +198,65 @@ impl Parents {
                 self.push(None, false, false, false);
                 continue;
             }
-            let at = columns
-                .offset_row(row)
-                .filter(|at| columns.span_id(*at) == id)
-                .or_else(|| self.table.find(columns.span_id, id));
-            let names_itself = at == Some(row);
-            let parent = at.filter(|at| *at != row).map(|at| self.rank_of_row[at]);
+            let found = self.hinted(columns, row, id).or_else(|| find(self, id));
+            let names_itself = found == Some(rank as u32);
+            let parent = found.filter(|found| *found != rank as u32);
             self.push(parent, true, names_itself, false);
         }
     }
 
-    /// Keeps of each set of copies the first row, and sorts the kept by id.
-    fn drop_copies(&mut self, columns: &TraceColumns<'_>, copies: &mut Vec<u32>) {
-        // Copies are neighbours in this order, the first row of them first, whether or not rows
-        // of one start and id were neighbours before.
-        self.rows.sort_unstable_by_key(|row| {
-            let row = *row as usize;
-            (identity(columns, row), row)
-        });
-        self.rows.dedup_by(|later, kept| {
-            let is_copy = identity(columns, *later as usize) == identity(columns, *kept as usize);
-            if is_copy {
-                copies.push(*later);
-            }
-            is_copy
-        });
-        copies.sort_unstable();
-    }
-
     fn resolve_shared(&mut self, columns: &TraceColumns<'_>) {
-        let ranked = || self.rows.iter().zip(0u32..);
-        self.by_id.clear();
-        self.by_id
-            .extend(ranked().map(|(row, rank)| (columns.span_id(*row as usize), rank)));
-        self.by_id.sort_unstable();
-        self.by_id_and_service.clear();
-        self.by_id_and_service.extend(ranked().map(|(row, rank)| {
-            let row = *row as usize;
-            (columns.span_id(row), columns.service(row), rank)
-        }));
-        self.by_id_and_service.sort_unstable();
-        self.halves.fill(columns, &self.rows, &self.by_id);
+        self.index_shared(columns);
         for rank in 0..self.rows.len() {
             let row = self.rows[rank] as usize;
             let id = columns.parent_span_id(row);
-            let own = columns.span_id(row);
-            let parent = self.halves.asking_half(columns, row).or_else(|| {
-                if id == 0 {
-                    return None;
-                }
-                let others = |found: &u32| *found as usize != rank;
-                self.ranks_of_id_and_service(id, columns.service(row))
-                    .find(others)
-                    .or_else(|| self.halves.answering_half(id).filter(others))
-                    .or_else(|| self.ranks_of_id(id).find(others))
-            });
-            let shares_id = self.ranks_of_id(own).nth(1).is_some();
-            self.push(parent, id != 0, id == own, shares_id);
+            let shares_id = self.shares_id[rank];
+            let asking = shares_id
+                .then(|| self.halves.asking_half(columns, row))
+                .flatten();
+            let parent = asking.or_else(|| self.parent_of_id(columns, rank, id));
+            self.push(parent, id != 0, id == self.ids[rank], shares_id);
         }
+    }
+
+    /// Completes `by_id`, which has all but the first span of each shared id.
+    fn index_shared(&mut self, columns: &TraceColumns<'_>) {
+        for entry in 0..self.by_id.len() {
+            let (id, _) = self.by_id[entry];
+            let first = self.first_of_id(id);
+            self.by_id.extend(first.map(|rank| (id, rank)));
+        }
+        self.by_id.sort_unstable();
+        self.by_id.dedup();
+        self.shares_id.clear();
+        self.shares_id.resize(self.rows.len(), false);
+        self.by_id_and_service.clear();
+        for (id, rank) in &self.by_id {
+            self.shares_id[*rank as usize] = true;
+            let service = columns.service(self.rows[*rank as usize] as usize);
+            self.by_id_and_service.push((*id, service, *rank));
+        }
+        self.by_id_and_service.sort_unstable();
+        self.halves.fill(columns, &self.rows, &self.by_id);
+    }
+
+    /// The span that a rank with that parent id stands under; never itself.
+    fn parent_of_id(&self, columns: &TraceColumns<'_>, rank: usize, id: u64) -> Option<u32> {
+        if id == 0 {
+            return None;
+        }
+        let row = self.rows[rank] as usize;
+        let first = self
+            .hinted(columns, row, id)
+            .or_else(|| self.first_of_id(id))?;
+        let others = |found: &u32| *found as usize != rank;
+        if !self.shares_id[first as usize] {
+            return Some(first).filter(others);
+        }
+        self.ranks_of_id_and_service(id, columns.service(row))
+            .find(others)
+            .or_else(|| self.halves.answering_half(id).filter(others))
+            .or_else(|| self.ranks_of_id(id).find(others))
     }
 
     fn ranks_of_id(&self, id: u64) -> impl Iterator<Item = u32> + '_ {
@@ -210,26 +282,18 @@ impl Halves {
     /// Finds the halves among the spans that share an id; `by_id` is sorted.
     fn fill(&mut self, columns: &TraceColumns<'_>, rows: &[u32], by_id: &[(u64, u32)]) {
         self.asking.clear();
-        self.answering.clear();
-        for shared in by_id
-            .chunk_by(|a, b| a.0 == b.0)
-            .filter(|ids| ids.len() > 1)
-        {
-            self.asking.extend(shared.iter().filter_map(|(id, rank)| {
-                let row = rows[*rank as usize] as usize;
-                let kind = columns.raw_kind(row);
-                (kind == SpanKind::Client as i8 || kind == SpanKind::Producer as i8)
-                    .then(|| (*id, columns.parent_span_id(row), kind, *rank))
-            }));
-        }
+        self.asking.extend(by_id.iter().filter_map(|(id, rank)| {
+            let row = rows[*rank as usize] as usize;
+            let kind = columns.raw_kind(row);
+            (kind == SpanKind::Client as i8 || kind == SpanKind::Producer as i8)
+                .then(|| (*id, columns.parent_span_id(row), kind, *rank))
+        }));
         self.asking.sort_unstable();
-        for shared in by_id
-            .chunk_by(|a, b| a.0 == b.0)
-            .filter(|ids| ids.len() > 1)
-        {
+        self.answering.clear();
+        for shared in by_id.chunk_by(|a, b| a.0 == b.0) {
             let answering = shared.iter().find(|(_, rank)| {
-                self.asking_half(columns, rows[*rank as usize] as usize)
-                    .is_some()
+                let row = rows[*rank as usize] as usize;
+                self.asking_half(columns, row).is_some()
             });
             self.answering.extend(answering);
         }
@@ -273,20 +337,36 @@ fn identity(columns: &TraceColumns<'_>, row: usize) -> (i64, u64, i8, i64, u32) 
     )
 }
 
-/// Rows by span id: open addressing, at most half full.
+/// Whether these ids are few and each stands once; one that only looks like another is taken for
+/// it. Few ids are searched quickly enough without a table.
+fn are_few_and_unique(ids: &[u64]) -> bool {
+    const FEW: usize = 64;
+    // With more ids than this many bits are meant for, two would often share one.
+    const BITS: usize = 4096;
+    let mut marks = [0u64; BITS / 64];
+    ids.len() <= FEW
+        && ids.iter().all(|id| {
+            let mark = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize % BITS;
+            let bit = 1 << (mark % 64);
+            let is_new = marks[mark / 64] & bit == 0;
+            marks[mark / 64] |= bit;
+            is_new
+        })
+}
+
+/// Places of ids: open addressing, at most half full.
 #[derive(Debug, Clone, Default)]
 struct IdTable {
-    /// Rows, [`NONE`] where free.
+    /// Places, [`NONE`] where free.
     slots: Vec<u32>,
     /// Makes collisions unforeseeable for those who choose ids.
     seed: Option<(u64, u64)>,
 }
 
 impl IdTable {
-    /// Takes in the first `count` ids; whether they are all different. Stops at the first that
-    /// is not.
-    fn fill(&mut self, ids: &[u64], count: usize) -> bool {
-        let slots = (count * 2).next_power_of_two().max(2);
+    /// Takes in the places of all ids, of several alike the first; the others go to `repeated`.
+    fn fill(&mut self, ids: &[u64], repeated: &mut Vec<(u64, u32)>) {
+        let slots = (ids.len() * 2).next_power_of_two().max(2);
         self.slots.clear();
         self.slots.resize(slots, NONE);
         self.seed.get_or_insert_with(|| {
@@ -294,27 +374,31 @@ impl IdTable {
             (state.hash_one(0u64), state.hash_one(1u64) | 1)
         });
         let mask = slots - 1;
-        for (row, id) in ids.iter().take(count).enumerate() {
+        for (place, id) in (0u32..).zip(ids) {
             let mut slot = self.hash(*id) & mask;
             loop {
                 match self.slots[slot] {
-                    NONE => break,
-                    found if ids[found as usize] == *id => return false,
+                    NONE => {
+                        self.slots[slot] = place;
+                        break;
+                    }
+                    found if ids[found as usize] == *id => {
+                        repeated.push((*id, place));
+                        break;
+                    }
                     _ => slot = (slot + 1) & mask,
                 }
             }
-            self.slots[slot] = row as u32;
         }
-        true
     }
 
-    fn find(&self, ids: &[u64], id: u64) -> Option<usize> {
+    fn find(&self, ids: &[u64], id: u64) -> Option<u32> {
         let mask = self.slots.len() - 1;
         let mut slot = self.hash(id) & mask;
         loop {
             match self.slots[slot] {
                 NONE => return None,
-                found if ids[found as usize] == id => return Some(found as usize),
+                found if ids[found as usize] == id => return Some(found),
                 _ => slot = (slot + 1) & mask,
             }
         }

@@ -234,7 +234,9 @@ pub fn service_stats(
 #[cfg(test)]
 mod tests {
     use super::super::testing::spans;
+    use super::super::{ClockSkew, CriticalPath, find};
     use super::*;
+    use proptest::prelude::*;
 
     fn summary(rows: &[&str]) -> TraceSummary {
         let buffer = spans(rows);
@@ -325,5 +327,36 @@ mod tests {
             (NONE, (1, 0, 1), (0, 0, 0), (0, 0, 0)),
         ];
         assert_eq!(lines, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_times_are_too_large_for_any_notion(
+            times in proptest::collection::vec((any::<i64>(), any::<i64>(), 0u8..9), 0..9),
+            limit in any::<i64>(),
+        ) {
+            let extreme = |time: i64| if time % 3 == 0 { i64::MIN.saturating_add(time % 7) } else { time };
+            let starts: Vec<i64> = times.iter().map(|row| extreme(row.0)).collect();
+            let durations: Vec<i64> = times.iter().map(|row| extreme(row.1)).collect();
+            let ids: Vec<u64> = (1..=times.len() as u64).collect();
+            let parents: Vec<u64> = times.iter().map(|row| u64::from(row.2)).collect();
+            let columns = TraceColumns {
+                span_id: &ids,
+                parent_span_id: &parents,
+                start_time_unix_nano: &starts,
+                duration_nano: &durations,
+                ..TraceColumns::default()
+            };
+            let forest = Forest::new(&columns);
+            let self_times = SelfTimes::new(&columns, &forest);
+            service_stats(&columns, &forest, &self_times);
+            TraceSummary::new(&columns, &forest, &mut ServiceSet::default()).duration_nano();
+            find(&columns, &forest, &mut Vec::new());
+            ClockSkew::new(&columns, &forest, &[], limit);
+            let path = CriticalPath::new(&columns, &forest);
+            for section in path.sections() {
+                prop_assert!(section.duration_nano() > 0);
+            }
+        }
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn small_files(pruning: bool) -> Config {
         storage: StorageConfig {
             target_file_bytes: 48 << 10,
             page_rows: 128,
+            attribute_min_rows: 2,
             ..StorageConfig::default()
         },
         query: QueryConfig {

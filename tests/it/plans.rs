@@ -235,6 +235,21 @@ async fn small_columns_are_decoded_first_and_filtered_after() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_attribute_with_a_column_nothing_else_is_read() {
+    let lakes = Lakes::make().await;
+    for session in [&lakes.ingested, &lakes.compacted] {
+        let whole = explain(session, "SELECT attributes FROM spans").await;
+        for one in [
+            "SELECT attributes['http.route'] AS route, count(*) FROM spans GROUP BY route",
+            "SELECT count(*) FROM spans WHERE attributes['http.response.status_code'] >= 500",
+        ] {
+            let one = explain(session, one).await;
+            assert!(one.bytes_read * 5 < whole.bytes_read, "{one}\n{whole}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attribute_is_taken_out_of_its_object_in_the_scan() {
     let lakes = Lakes::make().await;
     let plan = plan_of(

@@ -23,7 +23,7 @@ const START: i64 = 1_795_165_200_000_000_000;
 const MINUTE: i64 = 60_000_000_000;
 
 /// Queries asked of each lake in each state; each is planned dozens of times.
-const QUERIES: usize = 10;
+const QUERIES: usize = 6;
 
 /// A decoded span with what produced it.
 #[derive(Debug, Clone)]

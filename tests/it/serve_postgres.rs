@@ -132,6 +132,17 @@ async fn simple_and_prepared_queries_have_types_that_clients_know() {
         assert_eq!((rows.len(), rows[0].get::<_, &str>(0)), (10, first));
     }
 
+    let sql = "SELECT count(*) FROM spans WHERE attributes['number'] >= $1";
+    let typed = client.prepare_typed(sql, &[Type::INT8]).await.unwrap();
+    assert_eq!(
+        client
+            .query_one(&typed, &[&90i64])
+            .await
+            .unwrap()
+            .get::<_, i64>(0),
+        10
+    );
+
     // What is acknowledged is there for a connection that was made before.
     server
         .grpc()

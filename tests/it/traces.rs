@@ -36,10 +36,21 @@ impl Material {
         let length = Duration::from_nanos(HOUR as u64 * HOURS as u64);
         let mut workload = Workload::new(23, span_count, START, length);
         let origins = workload.origins().to_vec();
-        let mut traces = Vec::new();
+        // What was sent twice, or comes later, is put together and counted once.
+        let mut by_id: BTreeMap<TraceId, Vec<(usize, Span)>> = BTreeMap::new();
         while let Some(spans) = workload.next_trace() {
-            traces.push(spans);
+            for (origin, span) in spans {
+                let trace = by_id.entry(span.trace_id).or_default();
+                let key = |span: &Span| {
+                    let times = (span.start_time_unix_nano, span.duration_nano);
+                    (span.span_id, span.kind as i8, times, span.name.clone())
+                };
+                if trace.iter().all(|(_, other)| key(other) != key(&span)) {
+                    trace.push((origin, span));
+                }
+            }
         }
+        let traces = by_id.into_values().collect();
         Self { origins, traces }
     }
 

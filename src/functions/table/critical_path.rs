@@ -100,7 +100,20 @@ impl TraceFunction for CriticalPathFunc {
         )
         .with_sql_example(
             "select service_name, name, duration_nano, round(share, 2) as share\n\
-             from critical_path('5b1e7f00c0ffee00a11ce00000000001');",
+             from critical_path('5b1e7f00c0ffee00a11ce00000000001');\n\
+             +--------------+-------------------+---------------+-------+\n\
+             | service_name | name              | duration_nano | share |\n\
+             +--------------+-------------------+---------------+-------+\n\
+             | library      | POST /loans       | 2000000       | 0.03  |\n\
+             | library      | GET               | 2000000       | 0.03  |\n\
+             | catalog      | GET /books/{isbn} | 4000000       | 0.07  |\n\
+             | catalog      | SELECT books      | 21500000      | 0.37  |\n\
+             | catalog      | GET /books/{isbn} | 4500000       | 0.08  |\n\
+             | library      | GET               | 2000000       | 0.03  |\n\
+             | library      | POST /loans       | 9000000       | 0.16  |\n\
+             | library      | send loans        | 6000000       | 0.1   |\n\
+             | library      | POST /loans       | 7000000       | 0.12  |\n\
+             +--------------+-------------------+---------------+-------+",
         )
         .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
         .build()

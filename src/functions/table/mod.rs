@@ -8,8 +8,7 @@ mod trace_reader;
 mod trace_function;
 mod span_columns;
 mod tree_columns;
-mod named_arguments;
-mod call_schema;
+mod table_calls;
 mod search_arguments;
 
 mod trace;
@@ -30,9 +29,9 @@ use datafusion::catalog::TableFunctionImpl;
 use datafusion::logical_expr::Documentation;
 
 pub use arguments::{Arguments, substitute_parameters};
-pub use named_arguments::NamedArguments;
 pub use relatives::Relation;
 pub use search_traces::TraceSearcher;
+pub use table_calls::TableCalls;
 pub use trace_function::TraceFunction;
 pub use trace_reader::TraceReader;
 

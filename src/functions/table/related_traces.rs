@@ -197,7 +197,12 @@ impl TraceFunction for RelatedTracesFunc {
         )
         .with_sql_example(
             "select trace_id, depth, via, root_service\n\
-             from related_traces('5b1e7f00c0ffee00a11ce00000000002');",
+             from related_traces('5b1e7f00c0ffee00a11ce00000000002');\n\
+             +----------------------------------+-------+------+--------------+\n\
+             | trace_id                         | depth | via  | root_service |\n\
+             +----------------------------------+-------+------+--------------+\n\
+             | 5b1e7f00c0ffee00a11ce00000000001 | 1     | link | library      |\n\
+             +----------------------------------+-------+------+--------------+",
         )
         .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
         .with_argument("max_depth", "How many steps to go; 3 where not given.")

@@ -167,23 +167,54 @@ impl Relation {
         match self {
             Self::Ancestors => {
                 "select distance, service_name, name\n\
-                 from ancestors('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000004');"
+                 from ancestors('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000004');\n\
+                 +----------+--------------+-------------------+\n\
+                 | distance | service_name | name              |\n\
+                 +----------+--------------+-------------------+\n\
+                 | 1        | catalog      | GET /books/{isbn} |\n\
+                 | 2        | library      | GET               |\n\
+                 | 3        | library      | POST /loans       |\n\
+                 +----------+--------------+-------------------+"
             }
             Self::Descendants => {
                 "select distance, service_name, name\n\
-                 from descendants('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000001');"
+                 from descendants('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000001');\n\
+                 +----------+--------------+-------------------+\n\
+                 | distance | service_name | name              |\n\
+                 +----------+--------------+-------------------+\n\
+                 | 1        | library      | GET               |\n\
+                 | 2        | catalog      | GET /books/{isbn} |\n\
+                 | 3        | catalog      | SELECT books      |\n\
+                 | 1        | library      | send loans        |\n\
+                 +----------+--------------+-------------------+"
             }
             Self::Children => {
                 "select service_name, name\n\
-                 from children('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000001');"
+                 from children('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000001');\n\
+                 +--------------+------------+\n\
+                 | service_name | name       |\n\
+                 +--------------+------------+\n\
+                 | library      | GET        |\n\
+                 | library      | send loans |\n\
+                 +--------------+------------+"
             }
             Self::Parent => {
                 "select service_name, name\n\
-                 from parent('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000004');"
+                 from parent('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000004');\n\
+                 +--------------+-------------------+\n\
+                 | service_name | name              |\n\
+                 +--------------+-------------------+\n\
+                 | catalog      | GET /books/{isbn} |\n\
+                 +--------------+-------------------+"
             }
             Self::Siblings => {
                 "select service_name, name\n\
-                 from siblings('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000002');"
+                 from siblings('5b1e7f00c0ffee00a11ce00000000001', 'a100000000000002');\n\
+                 +--------------+------------+\n\
+                 | service_name | name       |\n\
+                 +--------------+------------+\n\
+                 | library      | send loans |\n\
+                 +--------------+------------+"
             }
         }
     }

@@ -20,7 +20,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
-use super::call_schema::call_schema;
 use super::search_arguments::{SEARCH_ARGUMENTS, SearchArguments, read_arguments};
 use crate::error::Error;
 use crate::search::{SearchHit, SearchPage, TraceOverview, TraceQuery};
@@ -73,11 +72,9 @@ impl SearchTracesFunc {
 
 impl TableFunctionImpl for SearchTracesFunc {
     fn call_with_args(&self, arguments: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let arguments = read_arguments(arguments.exprs())?;
         Ok(Arc::new(SearchTable {
             searcher: Arc::clone(&self.searcher),
-            schema: call_schema(&schema(), &arguments),
-            arguments,
+            arguments: read_arguments(arguments.exprs())?,
         }))
     }
 }
@@ -86,14 +83,13 @@ impl TableFunctionImpl for SearchTracesFunc {
 #[derive(Debug)]
 struct SearchTable {
     searcher: Arc<dyn TraceSearcher>,
-    schema: SchemaRef,
     arguments: SearchArguments,
 }
 
 #[async_trait]
 impl TableProvider for SearchTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        schema()
     }
 
     fn table_type(&self) -> TableType {
@@ -119,10 +115,10 @@ impl TableProvider for SearchTable {
         let rows = SearchRows {
             searcher: Arc::clone(&self.searcher),
             query,
-            schema: self.schema(),
+            schema: schema(),
         };
         let plan = StreamingTableExec::try_new(
-            self.schema(),
+            schema(),
             vec![Arc::new(rows)],
             projection,
             None,
@@ -148,12 +144,11 @@ impl PartitionStream for SearchRows {
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (searcher, query) = (Arc::clone(&self.searcher), self.query.clone());
-        let schema = Arc::clone(&self.schema);
         let rows = futures::stream::once(async move {
             let page = searcher.search(&query).await?;
-            Ok(rows_of(&page, schema)?)
+            Ok(rows_of(&page)?)
         });
-        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows))
+        Box::pin(RecordBatchStreamAdapter::new(schema(), rows))
     }
 }
 
@@ -191,7 +186,7 @@ fn schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-fn rows_of(page: &SearchPage, schema: SchemaRef) -> crate::Result<RecordBatch> {
+fn rows_of(page: &SearchPage) -> crate::Result<RecordBatch> {
     let hits = &page.hits;
     let traces = || hits.iter().map(|hit| &hit.trace);
     let texts = |text: fn(&TraceOverview) -> Option<&str>| -> ArrayRef {
@@ -245,7 +240,7 @@ fn rows_of(page: &SearchPage, schema: SchemaRef) -> crate::Result<RecordBatch> {
         )),
         Arc::new(total),
     ];
-    Ok(RecordBatch::try_new(schema, columns)?)
+    Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
 fn as_int(count: u64) -> i64 {

@@ -93,7 +93,13 @@ impl TraceFunction for ServiceStatsFunc {
         )
         .with_sql_example(
             "select service_name, span_count, total_self_time_nano\n\
-             from service_stats('5b1e7f00c0ffee00a11ce00000000001');",
+             from service_stats('5b1e7f00c0ffee00a11ce00000000001');\n\
+             +--------------+------------+----------------------+\n\
+             | service_name | span_count | total_self_time_nano |\n\
+             +--------------+------------+----------------------+\n\
+             | catalog      | 2          | 30000000             |\n\
+             | library      | 3          | 28000000             |\n\
+             +--------------+------------+----------------------+",
         )
         .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
         .build()

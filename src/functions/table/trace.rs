@@ -50,7 +50,16 @@ impl TraceFunction for TraceFunc {
         )
         .with_sql_example(
             "select depth, service_name, name, self_time_nano, on_critical_path\n\
-             from trace('5b1e7f00c0ffee00a11ce00000000001');",
+             from trace('5b1e7f00c0ffee00a11ce00000000001');\n\
+             +-------+--------------+-------------------+----------------+------------------+\n\
+             | depth | service_name | name              | self_time_nano | on_critical_path |\n\
+             +-------+--------------+-------------------+----------------+------------------+\n\
+             | 0     | library      | POST /loans       | 18000000       | true             |\n\
+             | 1     | library      | GET               | 4000000        | true             |\n\
+             | 2     | catalog      | GET /books/{isbn} | 8500000        | true             |\n\
+             | 3     | catalog      | SELECT books      | 21500000       | true             |\n\
+             | 1     | library      | send loans        | 6000000        | true             |\n\
+             +-------+--------------+-------------------+----------------+------------------+",
         )
         .with_argument(
             "trace_id",

@@ -218,7 +218,13 @@ impl TraceFunction for TraceDependenciesFunc {
         )
         .with_sql_example(
             "select caller, callee, kind, call_count\n\
-             from trace_dependencies('5b1e7f00c0ffee00a11ce00000000001');",
+             from trace_dependencies('5b1e7f00c0ffee00a11ce00000000001');\n\
+             +---------+------------+---------+------------+\n\
+             | caller  | callee     | kind    | call_count |\n\
+             +---------+------------+---------+------------+\n\
+             | catalog | postgresql | virtual | 1          |\n\
+             | library | catalog    | call    | 1          |\n\
+             +---------+------------+---------+------------+",
         )
         .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
         .build()

@@ -150,7 +150,13 @@ impl TraceFunction for TraceDiffFunc {
             "select status, depth, name, duration_change_nano\n\
              from trace_diff('5b1e7f00c0ffee00a11ce00000000001', \
              '5b1e7f00c0ffee00a11ce00000000001')\n\
-             limit 2;",
+             limit 2;\n\
+             +---------+-------+-------------+----------------------+\n\
+             | status  | depth | name        | duration_change_nano |\n\
+             +---------+-------+-------------+----------------------+\n\
+             | matched | 0     | POST /loans | 0                    |\n\
+             | matched | 1     | GET         | 0                    |\n\
+             +---------+-------+-------------+----------------------+",
         )
         .with_argument("left_trace_id", "A trace's id: 32 hex digits, or 16.")
         .with_argument("right_trace_id", "The id of the trace to compare with it.")

@@ -19,7 +19,6 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::arguments::{Arguments, Call, Parameter};
-use super::call_schema::call_schema;
 use super::trace_reader::TraceReader;
 
 /// Traces that are read together where a call names many.
@@ -71,7 +70,7 @@ impl TableFunctionImpl for TraceTableFunc {
         Ok(Arc::new(TraceTable {
             function: Arc::clone(function),
             reader: Arc::clone(&self.reader),
-            schema: call_schema(&function.schema(), &call),
+            schema: function.schema(),
             call,
         }))
     }

@@ -120,7 +120,12 @@ impl TraceFunction for TraceStatsFunc {
         )
         .with_sql_example(
             "select root_service, span_count, service_count, error_count, is_complete\n\
-             from trace_stats('5b1e7f00c0ffee00a11ce00000000001');",
+             from trace_stats('5b1e7f00c0ffee00a11ce00000000001');\n\
+             +--------------+------------+---------------+-------------+-------------+\n\
+             | root_service | span_count | service_count | error_count | is_complete |\n\
+             +--------------+------------+---------------+-------------+-------------+\n\
+             | library      | 5          | 2             | 0           | true        |\n\
+             +--------------+------------+---------------+-------------+-------------+",
         )
         .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
         .build()

@@ -80,7 +80,16 @@ impl TraceFunction for TraceTreeFunc {
         )
         .with_sql_example(
             "select tree, service_name, duration, waterfall\n\
-             from trace_tree('5b1e7f00c0ffee00a11ce00000000001');",
+             from trace_tree('5b1e7f00c0ffee00a11ce00000000001');\n\
+             +---------------------------+--------------+----------+-------------------------------------+\n\
+             | tree                      | service_name | duration | waterfall                           |\n\
+             +---------------------------+--------------+----------+-------------------------------------+\n\
+             | • POST /loans             | library      | 58.0 ms  | ███████████████████████████████████ |\n\
+             | ├─ • GET                  | library      | 34.0 ms  |  ████████████████████▊              |\n\
+             | │  └─ • GET /books/{isbn} | catalog      | 30.0 ms  |   ██████████████████▌               |\n\
+             | │     └─ • SELECT books   | catalog      | 21.5 ms  |     ▐████████████▊                  |\n\
+             | └─ • send loans           | library      | 6.00 ms  |                            ███▊     |\n\
+             +---------------------------+--------------+----------+-------------------------------------+",
         )
         .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
         .build()

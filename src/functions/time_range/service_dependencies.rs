@@ -113,8 +113,6 @@ fn from_edges(edges: &Arc<dyn TableProvider>, range: &TimeRange) -> Result<Logic
 /// The columns that are no quantiles, from counts that are made where edges are found.
 fn from_counts(counts: Arc<dyn TableProvider>, columns: &[&str]) -> Result<LogicalPlan> {
     let keys = ["caller", "callee", "kind"].into_iter();
-    // What is not asked for need not be told apart.
-    let keys = keys.filter(|key| *key != "kind" || columns.contains(key));
     let total = |of: &str, name: &str| sum(col(of)).alias(name);
     scan("service_edges", &counts)?
         .aggregate(
@@ -165,11 +163,7 @@ impl TableProvider for ServiceDependenciesTable {
             Some(columns) => columns.iter().map(|c| fields[*c].name().as_str()).collect(),
             None => fields.iter().map(|field| field.name().as_str()).collect(),
         };
-        // A kind that is not asked for still makes rows of its own.
-        let is_counted = ["caller", "callee", "kind"]
-            .iter()
-            .all(|key| columns.contains(key))
-            && !columns.iter().any(|column| column.starts_with('p'));
+        let is_counted = !columns.iter().any(|column| column.starts_with('p'));
         let plan = if is_counted {
             let filters = self.range.known(state)?;
             let counts = Arc::clone(&self.counts);
