@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, ScalarFunction};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -148,11 +148,6 @@ impl IndexPredicate {
                 Some(test) => Condition::Of(self.subject(subject), test),
                 None => Condition::Unknown,
             };
-        }
-        if let Some(each) = each_choice(expr) {
-            // Which of them it is, only the span can tell.
-            let any = each.iter().map(|expr| self.condition(expr, negated));
-            return Condition::All(vec![Condition::Any(any.collect()), Condition::Unknown]);
         }
         match expr {
             Expr::Alias(alias) => self.condition(&alias.expr, negated),
@@ -299,61 +294,6 @@ pub(super) fn subject_of(expr: &Expr) -> Option<Subject> {
     });
     walked.ok()?;
     subject
-}
-
-/// A comparison with a `coalesce` or `CASE` of attributes, as `semconv` becomes one: the same
-/// comparison with each of the values that it can have.
-fn each_choice(expr: &Expr) -> Option<Vec<Expr>> {
-    let is_logic = |expr: &Expr| match expr {
-        Expr::BinaryExpr(binary) => matches!(binary.op, Operator::And | Operator::Or),
-        Expr::Not(_) | Expr::Alias(_) => true,
-        _ => false,
-    };
-    if is_logic(expr) {
-        return None;
-    }
-    let mut found: Option<Expr> = None;
-    let walked = expr.apply(|expr| {
-        let chooses = match expr {
-            Expr::ScalarFunction(call) => call.func.name() == "coalesce",
-            Expr::Case(case) => case.expr.is_none(),
-            _ => false,
-        };
-        if chooses && found.is_none() {
-            found = Some(expr.clone());
-        }
-        Ok(if chooses {
-            TreeNodeRecursion::Jump
-        } else {
-            TreeNodeRecursion::Continue
-        })
-    });
-    walked.ok()?;
-    let found = found?;
-    let choices: Vec<Expr> = match &found {
-        Expr::ScalarFunction(call) => call.args.clone(),
-        Expr::Case(case) => {
-            let then = case
-                .when_then_expr
-                .iter()
-                .map(|(_, then)| then.as_ref().clone());
-            let otherwise = case.else_expr.as_deref().cloned();
-            let otherwise = otherwise.unwrap_or(Expr::Literal(ScalarValue::Null, None));
-            then.chain([otherwise]).collect()
-        }
-        _ => return None,
-    };
-    let replaced = choices.iter().map(|choice| {
-        let replaced = expr.clone().transform_down(|expr| {
-            Ok(if expr == found {
-                Transformed::new(choice.clone(), true, TreeNodeRecursion::Jump)
-            } else {
-                Transformed::no(expr)
-            })
-        });
-        replaced.data().ok()
-    });
-    replaced.collect()
 }
 
 /// The attribute whose text or number a call returns.
