@@ -416,12 +416,17 @@ async fn in_time<T>(
     let Some(deadline) = deadline else {
         return future.await;
     };
-    match tokio::time::timeout_at(deadline, future).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::new(
+    let late = || {
+        Error::new(
             ErrorKind::Unavailable,
             "the lookup of traces took longer than its time-out; allow it more time, or allow \
              partial answers",
-        )),
+        )
+    };
+    // What is ready at once would be taken after the deadline as well.
+    if Instant::now() >= deadline {
+        return Err(late());
     }
+    let result = tokio::time::timeout_at(deadline, future).await;
+    result.unwrap_or_else(|_| Err(late()))
 }

@@ -343,7 +343,11 @@ mod tests {
         let timeout = Some(Duration::from_millis(100));
         let started = Instant::now();
         let rows = gate.run("test", timeout, asked(&session, LONG)).await;
-        let error = rows.unwrap().try_collect::<Vec<_>>().await.unwrap_err();
+        // A busy machine may need all of the time for planning.
+        let error = match rows {
+            Ok(rows) => rows.try_collect::<Vec<_>>().await.unwrap_err(),
+            Err(error) => error,
+        };
         assert_eq!(error.kind(), ErrorKind::ResourcesExhausted);
         assert!(started.elapsed() < Duration::from_secs(20));
         assert_eq!(gate.metrics.queries_running().get(), 0);

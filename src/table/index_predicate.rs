@@ -419,6 +419,7 @@ fn holds(expr: &Expr, subject: &Subject, negated: bool) -> Result<Arc<dyn Physic
 
 #[cfg(test)]
 mod tests {
+    use datafusion::common::ScalarValue;
     use datafusion::prelude::{col, lit};
 
     use super::*;
@@ -443,10 +444,12 @@ mod tests {
 
     #[test]
     fn conditions_on_the_operation_are_judged_together() {
+        // As types are coerced before filters come here.
+        let text = |text: &str| lit(ScalarValue::Utf8View(Some(text.into())));
         let filters = [
-            col("service_name").eq(lit("cart")),
-            col("trace_id").not_eq(lit("x")),
-            col("name").like(lit("GET%")),
+            col("service_name").eq(text("cart")),
+            col("trace_id").not_eq(text("x")),
+            col("name").like(text("GET%")),
         ];
         let predicate = IndexPredicate::extract(&filters);
         assert_eq!(predicate.subjects, [Subject::Operation]);
