@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan};
 use datafusion::sql::parser::Statement as ParsedStatement;
 use datafusion::sql::sqlparser::ast::{Expr, TableFactor, Value, Visit, Visitor};
 
@@ -65,12 +66,38 @@ impl Session {
                 *place = data_type;
             }
         }
+        for name in limits(&plan)? {
+            if let Some(number) = number_of(&name)
+                && let Some(place) = parameters.get_mut(number - 1)
+            {
+                place.get_or_insert(DataType::Int64);
+            }
+        }
         Ok(Description {
             plan,
             parameters,
             stays,
         })
     }
+}
+
+/// The placeholders that stand for numbers of rows, which the plan gives no type.
+fn limits(plan: &LogicalPlan) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    plan.apply(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for number in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                number.apply(|expr| {
+                    if let PlanExpr::Placeholder(placeholder) = expr {
+                        names.push(placeholder.id.clone());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })?;
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(names)
 }
 
 fn example(data_type: Option<&DataType>) -> ScalarValue {
@@ -144,6 +171,11 @@ mod tests {
             (
                 "SELECT * FROM spans WHERE trace_id = $1 AND duration_nano > $3",
                 vec![Some(DataType::Utf8View), None, Some(DataType::Int64)],
+                true,
+            ),
+            (
+                "SELECT name FROM spans LIMIT $2 OFFSET $1",
+                vec![Some(DataType::Int64), Some(DataType::Int64)],
                 true,
             ),
             ("SELECT name FROM trace($1)", vec![None], false),

@@ -104,16 +104,27 @@ pub(super) async fn serve(
     Ok(())
 }
 
+/// What a client cancels its query with: a number, and the bytes of a secret. The library gives
+/// the same secret as a number or as bytes, by the version of the protocol.
+type Key = (i32, Vec<u8>);
+
+fn key_of((pid, secret): (i32, SecretKey)) -> Key {
+    match secret {
+        SecretKey::I32(number) => (pid, number.to_be_bytes().to_vec()),
+        SecretKey::Bytes(bytes) => (pid, bytes.to_vec()),
+    }
+}
+
 /// The queries that run, by the key a client cancels them with.
 #[derive(Default)]
 pub(super) struct Running {
-    queries: Mutex<HashMap<(i32, SecretKey), CancellationToken>>,
+    queries: Mutex<HashMap<Key, CancellationToken>>,
 }
 
 /// Takes a query out of those that run when it ends.
 struct RunningQuery {
     shared: Arc<Postgres>,
-    key: (i32, SecretKey),
+    key: Key,
 }
 
 impl Running {
@@ -121,7 +132,7 @@ impl Running {
         !self.lock().is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(i32, SecretKey), CancellationToken>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, CancellationToken>> {
         self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,7 +171,7 @@ impl PgWireServerHandlers for Connected {
 #[async_trait]
 impl CancelHandler for Connected {
     async fn on_cancel_request(&self, request: CancelRequest) {
-        let key = (request.pid, request.secret_key);
+        let key = key_of((request.pid, request.secret_key));
         if let Some(query) = self.shared.running.lock().get(&key) {
             query.cancel();
         }
@@ -328,7 +339,7 @@ impl Connected {
     where
         C: ClientInfo + Send + Sync,
     {
-        let key = client.pid_and_secret_key();
+        let key = key_of(client.pid_and_secret_key());
         let token = CancellationToken::new();
         self.shared
             .running

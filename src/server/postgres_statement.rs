@@ -92,9 +92,9 @@ impl Planner {
         candidates: Candidates,
         types: &[Option<Type>],
     ) -> Result<Prepared> {
-        if let Some(syntax) = candidates.first.syntax()
-            && is_setting(syntax)
-        {
+        let both = [Some(&candidates.first), candidates.second.as_ref()];
+        let mut syntaxes = both.into_iter().flatten().filter_map(Statement::syntax);
+        if let Some(syntax) = syntaxes.find(|syntax| is_setting(syntax)) {
             return Ok(Prepared::Setting(Box::new(syntax.clone())));
         }
         let types: Vec<Option<DataType>> = types
