@@ -25,6 +25,7 @@ use super::file_places::FilePlaces;
 use super::id_set::IdSet;
 use super::needs::Needs;
 use super::numbering::Numbering;
+use crate::span::OFFSET_TRACE_ROWS;
 use crate::trace::{LinkTarget, NO_OFFSET, TraceColumns, UNFINISHED};
 
 /// Consecutive rows of one trace in one file.
@@ -88,6 +89,7 @@ impl TraceRows<'_> {
     pub(super) fn is_simple(&self, seen: &mut IdSet) -> bool {
         let columns = &self.columns;
         matches!(self.rows, Places::Run(_))
+            && columns.len() <= OFFSET_TRACE_ROWS
             && columns.span_id.len() == columns.parent_offset.len()
             && columns.parent_offset.iter().all(|offset| *offset < 0)
             && seen.are_distinct(columns.span_id)

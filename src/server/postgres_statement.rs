@@ -92,10 +92,11 @@ impl Planner {
         candidates: Candidates,
         types: &[Option<Type>],
     ) -> Result<Prepared> {
-        let both = [Some(&candidates.first), candidates.second.as_ref()];
-        let mut syntaxes = both.into_iter().flatten().filter_map(Statement::syntax);
-        if let Some(syntax) = syntaxes.find(|syntax| is_setting(syntax)) {
-            return Ok(Prepared::Setting(Box::new(syntax.clone())));
+        let both = std::iter::once(&candidates.first).chain(&candidates.second);
+        let mut syntaxes = both.filter_map(Statement::syntax);
+        let setting = syntaxes.find(|syntax| is_setting(syntax)).cloned();
+        if let Some(setting) = setting {
+            return Ok(Prepared::Setting(Box::new(setting)));
         }
         let types: Vec<Option<DataType>> = types
             .iter()

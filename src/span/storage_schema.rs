@@ -57,6 +57,10 @@ pub(crate) fn stored_name(name: &str) -> String {
     format!("{STORED_PREFIX}{name}")
 }
 
+/// Up to so many rows of a trace in one file, `parent_offset` leads to every parent that is in the
+/// file. Of longer traces some are NULL though the parent is there.
+pub const OFFSET_TRACE_ROWS: usize = 1 << 18;
+
 /// The columns that hold what a producer sent, as [`super::SpanBatchBuilder`] makes them.
 ///
 /// Counts are INT64 because the open table format has no unsigned integers. Texts are views in

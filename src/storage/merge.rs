@@ -35,15 +35,12 @@ use super::sort::{KeyColumns, ParentOffsets, RowKey, numbers};
 use super::{Bucket, Hour, LakeFile, Store};
 use crate::config::StorageConfig;
 use crate::error::{Error, Result};
-use crate::span::{column, storage_schema};
+use crate::span::{OFFSET_TRACE_ROWS, column, storage_schema};
 
 /// Rows decoded at a time from each input.
 const INPUT_ROWS: usize = 2048;
 /// Rows gathered, for all buckets together, before they are handed to the encoders.
 const GATHERED_ROWS: usize = 32_768;
-/// A trace is gathered whole so that its parents are found; of one with more spans than this
-/// in an hour, parts are, and an offset between two parts is left out.
-const MAX_TRACE_ROWS: usize = 1 << 18;
 /// What the row groups being encoded may hold together, in bytes.
 const ENCODER_BYTES: usize = 512 << 20;
 
@@ -332,7 +329,9 @@ impl Merger {
             self.advance(input)?;
         }
         while let Some(Reverse((key, _, input))) = self.heads.peek().copied() {
-            if key.0 != self.trace.id || self.trace.rows.len() >= MAX_TRACE_ROWS {
+            // A trace is gathered whole so that its parents are found; of a long one parts are,
+            // and an offset between two parts is left out.
+            if key.0 != self.trace.id || self.trace.rows.len() >= OFFSET_TRACE_ROWS {
                 self.end_trace(key.0);
                 if self.gathered >= GATHERED_ROWS {
                     self.flush()?;
