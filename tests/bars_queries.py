@@ -159,8 +159,8 @@ QUERIES = {
         "WHERE " + HOUR[0] + " ORDER BY duration_nano DESC, trace_id LIMIT 20",
         "WITH s AS (SELECT DISTINCT TraceId, SpanId, ParentSpanId, ServiceName, StatusCode, "
         "SpanKind, SpanName, Timestamp, Duration FROM spans WHERE "
-        "Timestamp >= TIMESTAMPTZ_NS '{t0}' - INTERVAL 1 HOUR "
-        "AND Timestamp < TIMESTAMPTZ_NS '{t1}' + INTERVAL 1 HOUR) "
+        "epoch_ns(Timestamp) >= epoch_ns(TIMESTAMPTZ_NS '{t0}') - 3600000000000 "
+        "AND epoch_ns(Timestamp) < epoch_ns(TIMESTAMPTZ_NS '{t1}') + 3600000000000) "
         "SELECT TraceId, count(*), max(epoch_ns(Timestamp) + greatest(Duration::BIGINT, 0)) "
         "- min(epoch_ns(Timestamp)) AS dur_ns, "
         "arg_min(ServiceName, Timestamp) FILTER (WHERE ParentSpanId = '') AS root, "

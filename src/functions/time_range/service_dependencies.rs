@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{Result, plan_err};
@@ -80,8 +80,13 @@ impl TableFunctionImpl for ServiceDependenciesFunc {
             }
         };
         let plan = from_edges(edges, &range)?;
+        // Counts that are sums of counts may be NULL as far as planning can tell.
+        let fields = plan.schema().fields().iter().map(|field| {
+            let nullable = field.is_nullable() || field.name().ends_with("_count");
+            field.as_ref().clone().with_nullable(nullable)
+        });
         Ok(Arc::new(ServiceDependenciesTable {
-            schema: Arc::new(plan.schema().as_arrow().clone()),
+            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             edges: Arc::clone(edges),
             counts: Arc::clone(counts),
             range,
