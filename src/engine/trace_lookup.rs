@@ -217,8 +217,13 @@ impl TraceLookup {
     ) -> Result<FoundTraces> {
         let mut known: HashMap<TraceId, Option<Arc<Trace>>> = HashMap::with_capacity(ids.len());
         let mut missing = Vec::new();
-        let advanced = async { Ok(self.cache.advance(&self.log, &self.filters).await) };
-        let snapshot = in_time(deadline, advanced).await?;
+        let advanced = self.cache.advance(&self.log, &self.filters);
+        let snapshot = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, advanced)
+                .await
+                .map_err(|_| too_late())?,
+            None => advanced.await,
+        };
         let hours = options.hours();
         self.find_in(
             &snapshot,
@@ -416,17 +421,20 @@ async fn in_time<T>(
     let Some(deadline) = deadline else {
         return future.await;
     };
-    let late = || {
-        Error::new(
-            ErrorKind::Unavailable,
-            "the lookup of traces took longer than its time-out; allow it more time, or allow \
-             partial answers",
-        )
-    };
-    // What is ready at once would be taken after the deadline as well.
+    // Asked here and not left to the timer, which is a little late.
     if Instant::now() >= deadline {
-        return Err(late());
+        return Err(too_late());
     }
-    let result = tokio::time::timeout_at(deadline, future).await;
-    result.unwrap_or_else(|_| Err(late()))
+    match tokio::time::timeout_at(deadline, future).await {
+        Ok(result) => result,
+        Err(_) => Err(too_late()),
+    }
+}
+
+fn too_late() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the lookup of traces took longer than its time-out; allow it more time, or allow partial \
+         answers",
+    )
 }

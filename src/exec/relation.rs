@@ -108,6 +108,11 @@ pub trait RelationRows: Send {
     /// How many rows there are.
     fn len(&self) -> usize;
 
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// About how many bytes they take.
     fn size(&self) -> usize;
 

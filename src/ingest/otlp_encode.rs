@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::trace::v1::{
 };
 use prost::Message;
 
-use crate::span::{Attributes, Event, Link, Resource, Scope, Span, StatusCode, Value};
+use crate::span::{self, Attributes, Event, Link, Resource, Scope, Span, StatusCode, Value};
 
 /// Appends one `ExportTraceServiceRequest` to `out`, without a length before it.
 pub fn encode_otlp_proto(
@@ -146,7 +146,7 @@ pub fn encode_otlp_json(resource: &Resource, scope_spans: &[(Scope, Vec<Span>)],
 }
 
 /// Appends one request that holds the spans of several resources.
-pub fn encode_otlp_json_all(resources: &[(Resource, Vec<(Scope, Vec<Span>)>)], out: &mut String) {
+pub fn encode_otlp_json_all(resources: &[span::ResourceSpans], out: &mut String) {
     let borrowed: Vec<_> = resources
         .iter()
         .map(|(resource, scope_spans)| (resource, &scope_spans[..]))
@@ -154,7 +154,10 @@ pub fn encode_otlp_json_all(resources: &[(Resource, Vec<(Scope, Vec<Span>)>)], o
     write_otlp_json(&borrowed, out);
 }
 
-fn write_otlp_json(resources: &[(&Resource, &[(Scope, Vec<Span>)])], out: &mut String) {
+/// The spans of a resource, by scope, that somebody else has.
+type BorrowedSpans<'a> = (&'a Resource, &'a [(Scope, Vec<Span>)]);
+
+fn write_otlp_json(resources: &[BorrowedSpans<'_>], out: &mut String) {
     let mut json = JsonWriter { out, first: true };
     json.object(|json| {
         json.key("resourceSpans")

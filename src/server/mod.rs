@@ -1,8 +1,8 @@
 //! Wires in and out, one file a protocol. It translates and limits; all query logic is the
-//! engine's. Start with `server.rs`, then `options.rs`.
+//! engine's. Start with `running.rs`, then `options.rs`.
 
 mod options;
-mod server;
+mod running;
 
 mod auth;
 mod listener;
@@ -29,4 +29,4 @@ mod flight_schema;
 
 pub use options::ServeOptions;
 pub use otlp_sender::OtlpSender;
-pub use server::{Addresses, Server};
+pub use running::{Addresses, Server};

@@ -21,11 +21,13 @@ use futures::Sink;
 
 use super::options::Secret;
 
+/// Name, salt, salted password.
+type User = (String, Vec<u8>, Vec<u8>);
+
 /// The users there are; without any, everybody may connect.
 #[derive(Clone, Default)]
 pub(super) struct Users {
-    /// Name, salt, salted password.
-    known: Arc<Vec<(String, Vec<u8>, Vec<u8>)>>,
+    known: Arc<Vec<User>>,
 }
 
 impl Debug for Users {

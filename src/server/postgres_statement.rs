@@ -28,6 +28,10 @@ pub(super) struct Planner {
 
 /// A statement that can be run.
 #[derive(Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a connection has few, and nearly all are queries"
+)]
 pub(super) enum Prepared {
     /// A client's own setting, or the begin or end of a transaction.
     Setting(Box<Syntax>),

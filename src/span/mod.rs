@@ -27,7 +27,7 @@ pub use logical_schema::{COLUMN_ALIASES, IdKind, logical_schema};
 pub(crate) use logical_schema::{logical_event_fields, logical_link_fields};
 pub use model::{Attributes, Event, Link, Resource, Scope, Span};
 pub use origin::Origin;
-pub use span_rows::resource_spans;
+pub use span_rows::{ResourceSpans, resource_spans};
 pub use storage_schema::{OFFSET_TRACE_ROWS, column, storage_schema};
 pub(crate) use storage_schema::{STORED_PREFIX, stored_name};
 pub use value::{Value, write_double, write_json_string};

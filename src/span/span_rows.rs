@@ -16,11 +16,14 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// The spans of a resource, by the scope that made them.
+pub type ResourceSpans = (Resource, Vec<(Scope, Vec<Span>)>);
+
 /// Resources in the order of their first row, each with its scopes, each with its spans, from
 /// batches of all columns of `spans`. Exact re-deliveries (same trace, span id, kind, start,
 /// duration and name) are left out, as compaction does.
-pub fn resource_spans(batches: &[RecordBatch]) -> Result<Vec<(Resource, Vec<(Scope, Vec<Span>)>)>> {
-    let mut resources: Vec<(Resource, Vec<(Scope, Vec<Span>)>)> = Vec::new();
+pub fn resource_spans(batches: &[RecordBatch]) -> Result<Vec<ResourceSpans>> {
+    let mut resources: Vec<ResourceSpans> = Vec::new();
     let mut seen = HashSet::new();
     for batch in batches {
         let columns = Columns::try_new(batch)?;

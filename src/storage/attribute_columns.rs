@@ -582,7 +582,7 @@ mod tests {
             let Some(found) = AttributeColumn::parse(field.name()) else {
                 continue;
             };
-            for row in 0..objects.len() {
+            for (row, object) in objects.iter().enumerate() {
                 let raw = AttributeType::ALL.into_iter().find_map(|value_type| {
                     let name = crate::span::attribute_column_name(&found.key, value_type);
                     let values = stored.column_by_name(&name)?;
@@ -596,13 +596,7 @@ mod tests {
                     .is_valid(row)
                     .then(|| lookup(whole.value(row), &found.key));
                 let expected = expected.flatten();
-                assert_eq!(
-                    raw.as_deref(),
-                    expected,
-                    "{} in {:?}",
-                    found.key,
-                    objects[row]
-                );
+                assert_eq!(raw.as_deref(), expected, "{} in {:?}", found.key, object);
             }
         }
     }

@@ -51,6 +51,9 @@ fn hashed(text: &[u8]) -> [u8; 4] {
     ((checksum(text) >> 32) as u32).to_be_bytes()
 }
 
+/// Terms, each with its place in the lists of rows after them.
+type GroupedTerms = (Vec<(Vec<u8>, usize)>, Vec<Vec<u32>>);
+
 impl GatheredTerms {
     /// The rows that have the key.
     pub(super) fn presence(&self) -> Vec<u32> {
@@ -111,7 +114,7 @@ impl GatheredTerms {
     }
 
     /// The terms in this form, sorted, each with its place in the rows beside them.
-    fn grouped(&self, form: TermForm) -> (Vec<(Vec<u8>, usize)>, Vec<Vec<u32>>) {
+    fn grouped(&self, form: TermForm) -> GroupedTerms {
         if form == TermForm::Presence {
             return (Vec::new(), Vec::new());
         }

@@ -207,6 +207,8 @@ pub(super) fn trace_ranges(
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn pages(bounds: &[(u128, u128)]) -> TracePages {
@@ -232,9 +234,9 @@ mod tests {
                 .collect::<Vec<_>>(),
             [(0, 4), (5, 11), (12, u128::MAX)]
         );
-        assert_eq!(file.rows(&ranges[0], None), [0..10]);
-        assert_eq!(file.rows(&ranges[1], None), [0..30]);
-        assert_eq!(file.rows(&ranges[2], None), [30..40]);
+        assert_eq!(file.rows(&ranges[0], None), from_ref(&(0..10)));
+        assert_eq!(file.rows(&ranges[1], None), from_ref(&(0..30)));
+        assert_eq!(file.rows(&ranges[2], None), from_ref(&(30..40)));
     }
 
     #[test]
