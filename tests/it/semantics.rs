@@ -624,7 +624,11 @@ fn family(trace: &NamedTrace, function: &str, args: &[Json]) -> Vec<Json> {
         path
     };
     let nodes = 0..forest.len();
-    let node_of = |arg: &Json| nodes.clone().find(|node| Json::from(number(*node)) == *arg);
+    let node_of = |arg: &Json| {
+        nodes
+            .clone()
+            .find(|node| arg.as_u64() == Some(number(*node)))
+    };
     let of = args.first().and_then(node_of);
     let limit = args.get(1).map_or(usize::MAX, |limit| {
         text(limit).trim_start_matches("max_dist=").parse().unwrap()

@@ -34,7 +34,7 @@ impl Spans {
             self.duration
                 .push(((count - place) as i64 + (number % 8) as i64 - 1) * 10);
             self.kind.push((number % 6) as i8);
-            self.status.push((number % 50 == 0) as i8 * 2);
+            self.status.push(i8::from(number.is_multiple_of(50)) * 2);
             self.service.push((number >> 8) as u32 % 20);
             self.name.push((number >> 16) as u32 % 200);
             let above = (place > 0).then(|| first + parent(place, number));
@@ -186,7 +186,11 @@ fn how_long_the_notions_of_a_trace_take() {
     tell_all("100,000 traces of 10", &spans.columns(), &traces);
     let mut spans = Spans::default();
     spans.push_trace(5000, &mut random, near);
-    tell_all("5,000 spans", &spans.columns(), &[0..5000]);
+    tell_all(
+        "5,000 spans",
+        &spans.columns(),
+        std::slice::from_ref(&(0..5000)),
+    );
     const MILLION: usize = 1_000_000;
     type Shape = fn(usize, u64) -> usize;
     let shapes: [(&str, Shape); 3] = [
@@ -199,6 +203,6 @@ fn how_long_the_notions_of_a_trace_take() {
     for (name, shape) in shapes {
         let mut spans = Spans::default();
         spans.push_trace(MILLION, &mut random, shape);
-        tell_all(name, &spans.columns(), &[0..MILLION]);
+        tell_all(name, &spans.columns(), std::slice::from_ref(&(0..MILLION)));
     }
 }
