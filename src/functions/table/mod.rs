@@ -1,7 +1,7 @@
 //! Functions that stand where a table does: what is to be known of one trace, or of a few.
 //!
 //! To add one over traces by id: write its file with a [`TraceFunction`], add it to
-//! [`trace_functions`], add a test of its rows. Any other goes into [`all`] directly.
+//! `trace_functions`, add a test of its rows. Any other goes into [`all`] directly.
 
 mod arguments;
 mod trace_reader;
