@@ -256,7 +256,7 @@ async fn the_cache_stays_within_its_bytes() {
     let material = Material::new(3_000);
     let config = Config {
         query: QueryConfig {
-            trace_cache_bytes: 200_000,
+            trace_cache_bytes: 400_000,
             ..QueryConfig::default()
         },
         ..Config::default()
@@ -271,10 +271,10 @@ async fn the_cache_stays_within_its_bytes() {
     for (id, spans) in ids.iter().zip(&material.traces) {
         let trace = lake.query_trace(*id, None).await.unwrap().unwrap();
         assert!(trace.span_count() <= spans.len());
-        assert!(lake.trace_cache_statistics().byte_count <= 200_000);
+        assert!(lake.trace_cache_statistics().byte_count <= 400_000);
     }
     let entries = lake.trace_cache_statistics().entry_count;
-    assert!(entries > 0 && entries < ids.len(), "{entries}");
+    assert!(entries > 3 && entries < ids.len(), "{entries}");
 }
 
 #[tokio::test]
