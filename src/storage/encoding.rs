@@ -51,12 +51,39 @@ const DICTIONARY_COLUMNS: [&str; 19] = [
     column::PARENT_OFFSET,
 ];
 
+/// Those of them whose dictionary is small: their numbers are packed to the bits they need, and
+/// compressing them saves little. A decompressor costs more to set up than a page of them to read,
+/// and whoever looks up a trace reads a page of every column.
+const SMALL_DICTIONARY_COLUMNS: [&str; 11] = [
+    column::FLAGS,
+    column::KIND,
+    column::STATUS_CODE,
+    column::SERVICE_NAME,
+    column::SERVICE_NAMESPACE,
+    column::SERVICE_INSTANCE_ID,
+    column::DEPLOYMENT_ENVIRONMENT,
+    column::SCOPE_VERSION,
+    column::SCHEMA_URL,
+    column::RESOURCE_SCHEMA_URL,
+    column::INGESTED_AT,
+];
+/// Columns that are nearly always NULL or the same number.
+const COUNT_COLUMNS: [&str; 5] = [
+    column::DROPPED_ATTRIBUTES_COUNT,
+    column::DROPPED_EVENTS_COUNT,
+    column::DROPPED_LINKS_COUNT,
+    column::RESOURCE_DROPPED_ATTRIBUTES_COUNT,
+    column::SCOPE_DROPPED_ATTRIBUTES_COUNT,
+];
+
 /// The most rows a dictionary is chosen by.
 pub(super) const SAMPLE_ROWS: usize = 8192;
 /// How often a value has to be repeated in a row group to be better off in a dictionary.
 const DICTIONARY_REPEATS: f64 = 3.0;
 /// What a dictionary may take, in bytes; with more the writer gives it up half-way.
 const DICTIONARY_BYTES: f64 = 900_000.0;
+/// What a dictionary of texts may take without being worth compressing.
+const SMALL_DICTIONARY_BYTES: f64 = 32_768.0;
 
 /// The properties of a file of at most `trace_count` traces at a zstd level, of which `sample`
 /// shows the first rows and `row_count` says how many there are at the most.
@@ -93,8 +120,13 @@ pub(super) fn writer_properties(
         .set_column_index_truncate_length(Some(16))
         .set_statistics_truncate_length(Some(32))
         .set_sorting_columns(Some(sorting_columns()));
-    let builder = DICTIONARY_COLUMNS.iter().fold(builder, |builder, name| {
+    let dictionaries = DICTIONARY_COLUMNS.iter().chain(&COUNT_COLUMNS);
+    let builder = dictionaries.fold(builder, |builder, name| {
         builder.set_column_dictionary_enabled(ColumnPath::from(*name), true)
+    });
+    let small = SMALL_DICTIONARY_COLUMNS.iter().chain(&COUNT_COLUMNS);
+    let builder = small.fold(builder, |builder, name| {
+        builder.set_column_compression(ColumnPath::from(*name), Compression::UNCOMPRESSED)
     });
     let trace_count = trace_count.clamp(1, row_group_rows as u64);
     let trace_id = ColumnPath::from(column::TRACE_ID);
@@ -166,7 +198,9 @@ fn attribute_columns(
     for (field, values) in sample.schema_ref().fields().iter().zip(sample.columns()) {
         let path = ColumnPath::from(field.name().as_str());
         if field.name() == column::ATTRIBUTES_ORDER {
-            builder = builder.set_column_dictionary_enabled(path, true);
+            builder = builder
+                .set_column_dictionary_enabled(path.clone(), true)
+                .set_column_compression(path, Compression::UNCOMPRESSED);
             continue;
         }
         let Some(column) = AttributeColumn::parse(field.name()) else {
@@ -178,15 +212,27 @@ fn attribute_columns(
                 4.0 + bytes as f64 / (values.len() - values.null_count()).max(1) as f64
             }
             AttributeType::Int | AttributeType::Double => 8.0,
-            AttributeType::Bool => continue,
+            AttributeType::Bool => {
+                builder = builder.set_column_compression(path, Compression::UNCOMPRESSED);
+                continue;
+            }
         };
         let repeats = Repeats::of(values.as_ref(), column.value_type);
         let count = repeats.count as f64 * row_group_rows as f64 / rows;
         let distinct = repeats.distinct_among(count);
-        if distinct * DICTIONARY_REPEATS <= count && distinct * value_bytes <= DICTIONARY_BYTES {
-            builder = builder.set_column_dictionary_enabled(path, true);
+        let is_packed = if distinct * DICTIONARY_REPEATS <= count
+            && distinct * value_bytes <= DICTIONARY_BYTES
+        {
+            builder = builder.set_column_dictionary_enabled(path.clone(), true);
+            distinct * value_bytes <= SMALL_DICTIONARY_BYTES
         } else if column.value_type == AttributeType::Int {
-            builder = builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+            builder = builder.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
+            true
+        } else {
+            false
+        };
+        if is_packed {
+            builder = builder.set_column_compression(path, Compression::UNCOMPRESSED);
         }
     }
     builder

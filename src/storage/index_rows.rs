@@ -242,6 +242,11 @@ impl Operations {
         &self.operations
     }
 
+    /// The rows of the row group.
+    pub fn row_count(&self) -> u32 {
+        self.row_count
+    }
+
     /// Adds the rows of the operation with this number; whether they are exact.
     pub fn add_rows(&self, number: usize, rows: &mut RoaringBitmap) -> bool {
         let start = self.postings.get(number);

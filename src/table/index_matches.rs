@@ -12,6 +12,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use roaring::RoaringBitmap;
 
 use super::index_predicate::{Condition, IndexPredicate, Subject, Test, value_schema};
+use super::row_ranges::NEAR_ROWS;
 use crate::error::Result;
 use crate::storage::{FileIndex, IndexedKey, Operations, RowGroupIndex, Terms};
 
@@ -165,14 +166,24 @@ fn of_operations(operations: &Operations, expr: &Arc<dyn PhysicalExpr>) -> RowMa
     let Ok(holds) = evaluated(expr, operations.columns()) else {
         return RowMatches::unknown();
     };
-    let mut rows = RoaringBitmap::new();
-    let mut exact = true;
     let marks: Vec<bool> = (0..holds.len())
         .map(|n| holds.is_valid(n) && holds.value(n))
         .collect();
     if marks.iter().all(|marked| *marked) {
         return RowMatches::all();
     }
+    let marked = operations.all().iter().zip(&marks);
+    let marked = marked.filter(|(_, marked)| **marked);
+    let count: u64 = marked.map(|((_, spans), _)| spans.span_count).sum();
+    if count * NEAR_ROWS as u64 / 2 > u64::from(operations.row_count()) {
+        // They lie everywhere: nothing would be skipped.
+        return RowMatches {
+            operations: Some(marks),
+            ..RowMatches::all()
+        };
+    }
+    let mut rows = RoaringBitmap::new();
+    let mut exact = true;
     for (number, _) in marks.iter().enumerate().filter(|(_, marked)| **marked) {
         exact &= operations.add_rows(number, &mut rows);
     }

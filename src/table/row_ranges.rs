@@ -19,7 +19,7 @@ use crate::span::{TraceId, column};
 /// than reading the rows that are left.
 const UNSELECTIVE: u64 = 2;
 /// Rows between two others that are read with them: skipping them takes longer.
-const NEAR_ROWS: usize = 16;
+pub(super) const NEAR_ROWS: usize = 16;
 
 /// The pages whose range of ids holds one of `ids`; `None` where the file has no page index to
 /// tell. `ids` are sorted.
