@@ -115,14 +115,14 @@ impl TraceFilters {
         Ok(false)
     }
 
-    /// Which traces of a range are wanted; `None` where all are.
+    /// Which traces of a range are wanted; `None` where all are, as far as that can be told.
     pub(super) async fn select(
         &self,
         (scan, reader): (&TraceScan, &SpanReader),
         range: &TraceRange,
         context: &Arc<TaskContext>,
     ) -> Result<Option<TraceSelection>> {
-        if !self.says_something()? {
+        if !scan.is_mostly_margin() && !self.says_something()? {
             return Ok(None);
         }
         let asked: Option<Vec<u128>> = scan.trace_ids().map(|ids| {
@@ -131,18 +131,27 @@ impl TraceFilters {
         });
         let mut files: Vec<Vec<FileRun>> = Vec::with_capacity(scan.file_count());
         let mut passing: Vec<u128> = Vec::new();
+        // What is asked for has a span in the time asked for.
+        let mut in_time: Vec<u128> = Vec::new();
         let mut runs = futures::stream::iter(0..scan.file_count())
             .map(|file| self.runs(scan, reader, file, range, asked.as_deref(), context))
             .buffered(FILE_READS);
         while let Some((runs, passes)) = runs.try_next().await? {
-            match self.by_span {
-                Some(_) => passing.extend(passes),
-                None => passing.extend(runs.iter().map(|run| run.trace)),
+            passing.extend(passes);
+            if scan.is_asked_for(files.len()) {
+                in_time.extend(runs.iter().map(|run| run.trace));
             }
             files.push(runs);
         }
-        passing.sort_unstable();
-        passing.dedup();
+        in_time.sort_unstable();
+        in_time.dedup();
+        if self.by_span.is_some() {
+            passing.sort_unstable();
+            passing.dedup();
+            passing.retain(|trace| in_time.binary_search(trace).is_ok());
+        } else {
+            passing = in_time;
+        }
         let traces = self.pass_by_id(passing)?;
         let files = files.iter().map(|runs| stretches(runs, &traces)).collect();
         Ok(Some(TraceSelection { traces, files }))

@@ -87,19 +87,14 @@ impl TraceWork {
 
     async fn begin(&mut self, range: TraceRange) -> Result<()> {
         let exec = &self.exec;
-        let mut selection = None;
-        if !exec.filters.is_empty() {
-            let scan = (exec.scan.as_ref(), &exec.filter_reader);
-            selection = exec.filters.select(scan, &range, &self.context).await?;
+        let scan = (exec.scan.as_ref(), &exec.filter_reader);
+        let selection = exec.filters.select(scan, &range, &self.context).await?;
+        if selection.as_ref().is_some_and(|s| s.traces().is_empty()) {
+            return Ok(());
         }
-        match selection {
-            Some(selection) if selection.traces().is_empty() => Ok(()),
-            Some(selection) => self.load(range, Some(selection), false).await,
-            None => {
-                let is_quick = exec.quick.is_some();
-                self.load(range, None, is_quick).await
-            }
-        }
+        // Where few traces are wanted, reading twice does not pay.
+        let is_quick = exec.quick.is_some() && (selection.is_none() || exec.filters.is_empty());
+        self.load(range, selection, is_quick).await
     }
 
     async fn load(

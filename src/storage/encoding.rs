@@ -3,7 +3,7 @@
 //! Read [`writer_properties`]. The choices were made by measuring bytes and decoding time on
 //! the synthetic workload; `tracelake info --columns` shows what each column takes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -51,22 +51,6 @@ const DICTIONARY_COLUMNS: [&str; 19] = [
     column::PARENT_OFFSET,
 ];
 
-/// Those of them whose dictionary is small: their numbers are packed to the bits they need, and
-/// compressing them saves little. A decompressor costs more to set up than a page of them to read,
-/// and whoever looks up a trace reads a page of every column.
-const SMALL_DICTIONARY_COLUMNS: [&str; 11] = [
-    column::FLAGS,
-    column::KIND,
-    column::STATUS_CODE,
-    column::SERVICE_NAME,
-    column::SERVICE_NAMESPACE,
-    column::SERVICE_INSTANCE_ID,
-    column::DEPLOYMENT_ENVIRONMENT,
-    column::SCOPE_VERSION,
-    column::SCHEMA_URL,
-    column::RESOURCE_SCHEMA_URL,
-    column::INGESTED_AT,
-];
 /// Columns that are nearly always NULL or the same number.
 const COUNT_COLUMNS: [&str; 5] = [
     column::DROPPED_ATTRIBUTES_COUNT,
@@ -124,10 +108,7 @@ pub(super) fn writer_properties(
     let builder = dictionaries.fold(builder, |builder, name| {
         builder.set_column_dictionary_enabled(ColumnPath::from(*name), true)
     });
-    let small = SMALL_DICTIONARY_COLUMNS.iter().chain(&COUNT_COLUMNS);
-    let builder = small.fold(builder, |builder, name| {
-        builder.set_column_compression(ColumnPath::from(*name), Compression::UNCOMPRESSED)
-    });
+    let builder = small_columns(builder, sample);
     let trace_count = trace_count.clamp(1, row_group_rows as u64);
     let trace_id = ColumnPath::from(column::TRACE_ID);
     let builder = builder
@@ -172,21 +153,70 @@ fn ids_and_numbers(builder: WriterPropertiesBuilder) -> WriterPropertiesBuilder 
     .fold(builder, |builder, name| {
         builder.set_column_statistics_enabled(path(name), EnabledStatistics::Page)
     });
+    [
+        (column::EVENTS, "time_unix_nano"),
+        (column::EVENTS, "name"),
+        (column::EVENTS, "dropped_attributes_count"),
+        (column::LINKS, "trace_id"),
+        (column::LINKS, "span_id"),
+        (column::LINKS, "flags"),
+        (column::LINKS, "dropped_attributes_count"),
+    ]
+    .into_iter()
+    .fold(builder, |builder, (list, name)| {
+        builder.set_column_compression(nested(list, name), Compression::UNCOMPRESSED)
+    })
+    // Trace ids stay plain: DELTA_BYTE_ARRAY of fixed length is not read by Polars.
+    .set_column_encoding(
+        path(column::START_TIME_UNIX_NANO),
+        Encoding::DELTA_BINARY_PACKED,
+    )
+    .set_column_encoding(path(column::DURATION_NANO), Encoding::DELTA_BINARY_PACKED)
+    .set_column_encoding(
+        nested(column::EVENTS, "time_unix_nano"),
+        Encoding::DELTA_BINARY_PACKED,
+    )
+    .set_column_dictionary_enabled(nested(column::EVENTS, "name"), true)
+    .set_column_dictionary_enabled(nested(column::EVENTS, "dropped_attributes_count"), true)
+    .set_column_dictionary_enabled(nested(column::LINKS, "flags"), true)
+    .set_column_dictionary_enabled(nested(column::LINKS, "dropped_attributes_count"), true)
+}
+
+/// Columns of which little is gained by compression: numbers of a small dictionary are packed to
+/// the bits they need. A decompressor takes longer to set up than a page of them to read, and
+/// whoever looks up a trace reads a page of every column.
+fn small_columns(
+    mut builder: WriterPropertiesBuilder,
+    sample: &RecordBatch,
+) -> WriterPropertiesBuilder {
+    let numbers = [
+        column::FLAGS,
+        column::KIND,
+        column::STATUS_CODE,
+        column::INGESTED_AT,
+    ];
+    for name in numbers.iter().chain(&COUNT_COLUMNS) {
+        builder =
+            builder.set_column_compression(ColumnPath::from(*name), Compression::UNCOMPRESSED);
+    }
+    for name in DICTIONARY_COLUMNS {
+        let texts = sample.column_by_name(name);
+        let Some(texts) = texts.and_then(|texts| texts.as_string_view_opt()) else {
+            continue;
+        };
+        let mut distinct = HashSet::new();
+        let bytes: usize = texts
+            .iter()
+            .flatten()
+            .filter(|text| distinct.insert(*text))
+            .map(str::len)
+            .sum();
+        if (bytes as f64) < SMALL_DICTIONARY_BYTES {
+            builder =
+                builder.set_column_compression(ColumnPath::from(name), Compression::UNCOMPRESSED);
+        }
+    }
     builder
-        // Trace ids stay plain: DELTA_BYTE_ARRAY of fixed length is not read by Polars.
-        .set_column_encoding(
-            path(column::START_TIME_UNIX_NANO),
-            Encoding::DELTA_BINARY_PACKED,
-        )
-        .set_column_encoding(path(column::DURATION_NANO), Encoding::DELTA_BINARY_PACKED)
-        .set_column_encoding(
-            nested(column::EVENTS, "time_unix_nano"),
-            Encoding::DELTA_BINARY_PACKED,
-        )
-        .set_column_dictionary_enabled(nested(column::EVENTS, "name"), true)
-        .set_column_dictionary_enabled(nested(column::EVENTS, "dropped_attributes_count"), true)
-        .set_column_dictionary_enabled(nested(column::LINKS, "flags"), true)
-        .set_column_dictionary_enabled(nested(column::LINKS, "dropped_attributes_count"), true)
 }
 
 fn attribute_columns(

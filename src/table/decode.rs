@@ -6,10 +6,10 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, StringViewArray, StringViewBuilder,
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, StringArray, StringViewArray,
     StructArray, UInt32Array,
 };
-use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Int8Type};
 use datafusion::common::{Result, ScalarValue, exec_err};
@@ -69,7 +69,7 @@ impl Decoding {
     fn decode(self, stored: &ArrayRef) -> Result<ArrayRef> {
         match self {
             Self::Hex => match stored.as_fixed_size_binary_opt() {
-                Some(ids) => Ok(Arc::new(hex_array(ids))),
+                Some(ids) => Ok(Arc::new(hex_array(ids)?)),
                 None => exec_err!("an id column is stored as {}", stored.data_type()),
             },
             Self::KindName => names(stored, &SpanKind::ALL.map(SpanKind::name)),
@@ -143,41 +143,54 @@ fn list_type(fields: Fields) -> DataType {
     )))
 }
 
-/// Fixed-size bytes as hex text: 16 bytes a value in one buffer that the views point into.
-fn hex_array(ids: &FixedSizeBinaryArray) -> StringViewArray {
-    let width = ids.value_length() as usize;
-    let text_width = width * 2;
-    let mut text = vec![0u8; ids.len() * text_width];
-    for (index, chars) in text.chunks_exact_mut(text_width.max(1)).enumerate() {
-        if ids.is_valid(index) {
-            // The target has twice the width of the source: encoding cannot fail.
-            let _ = hex::encode_to_slice(ids.value(index), chars);
-        }
+/// Ids as hex text.
+fn hex_array(ids: &FixedSizeBinaryArray) -> Result<StringViewArray> {
+    match ids.value_length() {
+        16 => hex_ids::<16>(ids),
+        8 => hex_ids::<8>(ids),
+        other => exec_err!("an id has {other} bytes"),
     }
-    let mut views: Vec<u128> = Vec::with_capacity(ids.len());
-    for index in 0..ids.len() {
-        let start = index * text_width;
-        let chars = &text[start..start + text_width];
-        // A view holds the length, then four bytes of prefix, buffer and offset.
-        let prefix = u32::from_le_bytes([chars[0], chars[1], chars[2], chars[3]]);
-        let view = text_width as u128 | (u128::from(prefix) << 32) | ((start as u128) << 96);
-        views.push(if ids.is_valid(index) { view } else { 0 });
-    }
-    let nulls: Option<NullBuffer> = ids.nulls().cloned();
-    if u32::try_from(text.len()).is_err() {
-        return hex_array_in_blocks(ids);
-    }
-    StringViewArray::try_new(ScalarBuffer::from(views), vec![Buffer::from(text)], nulls)
-        .unwrap_or_else(|_| hex_array_in_blocks(ids))
 }
 
-/// The same by way of a builder, for arrays whose text exceeds one buffer.
-fn hex_array_in_blocks(ids: &FixedSizeBinaryArray) -> StringViewArray {
-    let mut builder = StringViewBuilder::with_capacity(ids.len());
-    for id in ids.iter() {
-        builder.append_option(id.map(hex::encode));
+/// Ids that follow one another and are the same, as those of the spans of a trace, are one text.
+fn hex_ids<const N: usize>(ids: &FixedSizeBinaryArray) -> Result<StringViewArray> {
+    let (values, _) = ids.value_data().as_chunks::<N>();
+    let values = &values[ids.offset()..ids.offset() + ids.len()];
+    let runs = || values.chunk_by(|a, b| a == b);
+    let run_count = runs().count();
+    if 2 * run_count > values.len() {
+        return hex_texts(values.iter(), ids.nulls().cloned());
     }
-    builder.finish()
+    let texts = hex_texts(runs().map(|run| &run[0]), None)?;
+    let mut places = Vec::with_capacity(values.len());
+    for (place, run) in (0..).zip(runs()) {
+        places.resize(places.len() + run.len(), place);
+    }
+    let places = UInt32Array::new(places.into(), ids.nulls().cloned());
+    Ok(take(&texts, &places, None)?.as_string_view().clone())
+}
+
+fn hex_texts<'a, const N: usize>(
+    values: impl Iterator<Item = &'a [u8; N]>,
+    nulls: Option<NullBuffer>,
+) -> Result<StringViewArray> {
+    // Computed, not looked up, so that many digits are made at a time.
+    let digit = |number: u8| number + if number < 10 { b'0' } else { b'a' - 10 };
+    let mut texts = Vec::with_capacity(values.size_hint().0 * 2 * N);
+    for value in values {
+        let mut digits = [[0; 2]; N];
+        for (digits, byte) in digits.iter_mut().zip(value) {
+            *digits = [digit(byte >> 4), digit(byte & 15)];
+        }
+        texts.extend_from_slice(digits.as_flattened());
+    }
+    let Ok(end) = i32::try_from(texts.len()) else {
+        return exec_err!("a batch holds too many ids");
+    };
+    let offsets: ScalarBuffer<i32> = (0..=end).step_by(2 * N).collect();
+    // Checked as a whole: views are checked one by one.
+    let texts = StringArray::try_new(OffsetBuffer::new(offsets), Buffer::from(texts), nulls)?;
+    Ok(StringViewArray::from(&texts))
 }
 
 /// Small numbers as names: views are gathered from an array of all names, which copies no text.
@@ -241,15 +254,21 @@ mod tests {
 
     #[test]
     fn bytes_become_hex_and_nulls_stay() {
-        let ids = FixedSizeBinaryArray::try_from_sparse_iter_with_size(
-            [Some([0u8, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]), None].into_iter(),
-            8,
-        )
-        .unwrap();
-        let text = hex_array(&ids);
-        assert_eq!(text.value(0), "00f067aa0ba902b7");
-        assert!(text.is_null(1));
-        assert_eq!(hex_array_in_blocks(&ids), text);
+        let id = |last: u8| Some([0u8, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, last]);
+        for ids in [
+            vec![id(0xb7), None, id(0)],
+            vec![id(1), id(1), id(1), None, None, id(1), id(2), id(2), id(2)],
+            vec![None, None, None, id(0xff)],
+        ] {
+            let stored =
+                FixedSizeBinaryArray::try_from_sparse_iter_with_size(ids.iter().copied(), 8)
+                    .unwrap();
+            for from in 0..ids.len() {
+                let text = hex_array(&stored.slice(from, ids.len() - from)).unwrap();
+                let expected = ids[from..].iter().map(|id| id.map(hex::encode));
+                assert_eq!(text, expected.collect::<StringViewArray>());
+            }
+        }
     }
 
     #[test]

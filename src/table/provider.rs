@@ -200,12 +200,14 @@ impl SpansTable {
                 let (objects, cache) = (Arc::clone(&objects), Arc::clone(&cache));
                 async move {
                     let mut file = partitioned_file(&planned.file, schema)?;
+                    // With its page index: what reads the file takes it from the cache, and would
+                    // fetch it by itself each time.
+                    let metadata = DFParquetMetadata::new(objects.as_ref(), &file.object_meta)
+                        .with_file_metadata_cache(Some(cache))
+                        .fetch_metadata()
+                        .await?;
                     let mut access = None;
                     if !planned.trace_ids.is_empty() {
-                        let metadata = DFParquetMetadata::new(objects.as_ref(), &file.object_meta)
-                            .with_file_metadata_cache(Some(cache))
-                            .fetch_metadata()
-                            .await?;
                         access = row_ranges(&metadata, &planned.trace_ids);
                     }
                     let groups = &planned.row_groups;

@@ -75,6 +75,8 @@ struct TraceFile {
     file: PartitionedFile,
     metadata: Arc<ParquetMetaData>,
     pages: TracePages,
+    /// Whether a span of it can start in the time asked for.
+    is_asked_for: bool,
 }
 
 /// The columns a [`TraceScan`] can read: those of `spans`, in their order, then the stored ones
@@ -128,7 +130,7 @@ impl SpansTable {
                 && planned.file.max_start_nano <= start_nanos.1
         });
         let source = self.source(state, schema, &plan, false)?;
-        let files = self.trace_files(state, &plan.files).await?;
+        let files = self.trace_files(state, &plan.files, start_nanos).await?;
         let ids: Option<Arc<[TraceId]>> = trace_ids.map(|ids| ids.into_iter().collect());
         let weights = files
             .iter()
@@ -154,6 +156,7 @@ impl SpansTable {
         &self,
         state: &dyn Session,
         files: &[PlannedFile],
+        start_nanos: (i64, i64),
     ) -> Result<Vec<TraceFile>> {
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let objects = self.log.store().objects();
@@ -171,6 +174,8 @@ impl SpansTable {
                         file,
                         metadata,
                         pages,
+                        is_asked_for: planned.file.max_start_nano >= start_nanos.0
+                            && planned.file.min_start_nano <= start_nanos.1,
                     })
                 }
             })
@@ -233,6 +238,25 @@ impl TraceScan {
     /// Whether no span is read that starts outside the time asked for.
     pub fn is_within_time(&self) -> bool {
         self.is_within_time
+    }
+
+    /// Whether a span of a file can start in the time asked for. If not, it is read for the sake
+    /// of traces that have spans in another file.
+    pub fn is_asked_for(&self, file: usize) -> bool {
+        self.files.get(file).is_some_and(|file| file.is_asked_for)
+    }
+
+    /// Whether so much of what would be read lies outside the time asked for that it pays to
+    /// find out first which traces it is needed for.
+    pub fn is_mostly_margin(&self) -> bool {
+        let rows = |is_asked_for: bool| -> i64 {
+            let files = self.files.iter();
+            let files = files.filter(|file| file.is_asked_for == is_asked_for);
+            files
+                .map(|file| file.metadata.file_metadata().num_rows())
+                .sum()
+        };
+        2 * rows(false) > rows(true)
     }
 
     /// What reading has counted so far, and what planning ruled out.
