@@ -165,6 +165,8 @@ pub struct Terms {
     term_starts: Vec<u32>,
     /// Where every sixteenth posting starts.
     posting_starts: Vec<u32>,
+    /// How many rows have each term.
+    counts: Vec<u32>,
     presence: u32,
     long: u32,
     texts: OnceLock<StringViewArray>,
@@ -193,10 +195,12 @@ impl Terms {
         let long = cursor.position() as u32;
         skip_posting(&mut cursor, row_count)?;
         let mut posting_starts = Vec::with_capacity(term_count / RESTART + 1);
+        let mut counts = Vec::with_capacity(term_count);
         for index in 0..term_count {
             if index % RESTART == 0 {
                 posting_starts.push(cursor.position() as u32);
             }
+            counts.push(u32::try_from(posting_count(cursor)?).ok()?);
             skip_posting(&mut cursor, row_count)?;
         }
         cursor.is_at_end().then_some(())?;
@@ -206,6 +210,7 @@ impl Terms {
             form,
             term_starts,
             posting_starts,
+            counts,
             presence,
             long,
             bytes,
@@ -237,7 +242,7 @@ impl Terms {
     /// The memory it takes, in bytes.
     pub(super) fn byte_count(&self) -> usize {
         // The texts are counted before they are made.
-        2 * self.bytes.len() + 24 * self.term_count + 256
+        2 * self.bytes.len() + 28 * self.term_count + 256
     }
 
     /// The text of each value in order, NULL for a key without a value; none where the terms are
@@ -311,8 +316,7 @@ impl Terms {
 
     /// How many rows have the value at this place.
     pub fn row_count_of(&self, index: usize) -> u64 {
-        let count = self.posting(index).and_then(posting_count);
-        count.unwrap_or_default()
+        self.counts.get(index).copied().map_or(0, u64::from)
     }
 
     /// Adds the rows of the value at this place; whether they are exact.

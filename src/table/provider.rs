@@ -134,6 +134,10 @@ impl SpansTable {
         let mut options = TableParquetOptions::new();
         options.global = state.config_options().execution.parquet.clone();
         options.global.pushdown_filters = filters_while_decoding;
+        if plan.is_sparse() {
+            // It would decode whole batches around the few rows that are left.
+            options.global.max_predicate_cache_size = Some(0);
+        }
         // Trace-id filters were asked, and cached, before the scan was planned.
         options.global.bloom_filter_on_read = false;
         options.global.pruning = self.pruning;
@@ -316,13 +320,9 @@ fn file_groups(files: Vec<(u64, PartitionedFile)>, target: usize) -> Vec<FileGro
 /// decoded: where few rows are left, or where what else is read is large. Small columns are
 /// decoded faster than they are skipped row by row.
 fn filters_while_decoding(plan: &FilePlan, projection: Option<&Vec<usize>>) -> bool {
-    let by_id = plan
-        .files
-        .iter()
-        .any(|planned| !planned.trace_ids.is_empty());
     let schema = logical_schema();
     let large = |index: &usize| LARGE_COLUMNS.contains(&schema.field(*index).name().as_str());
-    by_id || projection.is_none_or(|columns| columns.iter().any(large))
+    plan.is_by_id() || projection.is_none_or(|columns| columns.iter().any(large))
 }
 
 fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFile> {

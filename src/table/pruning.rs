@@ -132,7 +132,23 @@ pub(super) fn files_of(files: &[Arc<LakeFile>]) -> FilePlan {
     }
 }
 
+/// Of so many rows of the files one is left where few are.
+const SPARSE: u64 = 16;
+
 impl FilePlan {
+    /// Whether traces are looked up by their ids.
+    pub(super) fn is_by_id(&self) -> bool {
+        let mut files = self.files.iter();
+        files.any(|planned| !planned.trace_ids.is_empty())
+    }
+
+    /// Whether few rows of the files that are left can pass.
+    pub(super) fn is_sparse(&self) -> bool {
+        let left: u64 = self.files.iter().map(PlannedFile::row_count).sum();
+        let all: u64 = self.files.iter().map(|p| p.file.row_count).sum();
+        self.is_by_id() || left * SPARSE < all
+    }
+
     /// Removes the files whose trace-id filter rules out every id asked for.
     pub(super) async fn prune_by_filters(
         mut self,
