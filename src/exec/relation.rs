@@ -153,23 +153,20 @@ const LARGE_COLUMNS: [&str; 5] = [
 ];
 
 impl TraceRelationTable {
-    /// What some span of each trace must pass, over the schema of a scan of traces: those of the
-    /// filters that have columns of `spans` alone. Times and trace ids rule out files already.
-    fn span_filter(
-        &self,
-        state: &dyn Session,
-        filters: &[Expr],
-    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+    /// What some span of each trace must pass: those of the filters that have columns of `spans`
+    /// alone. Times and trace ids rule out files already.
+    fn span_filters(&self, filters: &[Expr]) -> Result<Vec<Expr>> {
         if !self.relation.has_span_columns() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let spans = logical_schema();
         let says_more = |filter: &&Expr| {
             let columns = filter.column_refs();
-            let known = |name: &str| spans.index_of(name).is_ok() && !LARGE_COLUMNS.contains(&name);
             let planned = |name: &str| ["trace_id", "start_time"].contains(&name);
             !filter.is_volatile()
-                && columns.iter().all(|column| known(&column.name))
+                && columns
+                    .iter()
+                    .all(|column| spans.index_of(&column.name).is_ok())
                 && !columns.iter().all(|column| planned(&column.name))
         };
         let wanted = filters.iter().filter(says_more).cloned();
@@ -183,9 +180,23 @@ impl TraceRelationTable {
                 })
             })
         });
-        let unqualified = unqualified.map(TransformedResult::data);
-        let unqualified = unqualified.collect::<Result<Vec<_>>>()?;
-        let Some(filter) = conjunction(unqualified) else {
+        unqualified.map(TransformedResult::data).collect()
+    }
+
+    /// The filters on spans that are quickly evaluated for all of them, over the schema of a scan
+    /// of traces.
+    fn read_filter(
+        &self,
+        state: &dyn Session,
+        span_filters: &[Expr],
+    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let is_small = |filter: &&Expr| {
+            let columns = filter.column_refs();
+            let mut columns = columns.iter();
+            columns.all(|column| !LARGE_COLUMNS.contains(&column.name.as_str()))
+        };
+        let small = span_filters.iter().filter(is_small).cloned();
+        let Some(filter) = conjunction(small) else {
             return Ok(None);
         };
         let schema = DFSchema::try_from(trace_scan_schema().as_ref().clone())?;
@@ -226,16 +237,17 @@ impl TableProvider for TraceRelationTable {
         let needs = self.relation.needs(&projection);
         let passed = self.relation.passed(&projection);
         let plan = LoadPlan::try_new(needs, &passed, self.relation.follows_links())?;
+        let span_filters = self.span_filters(filters)?;
         let scan = self
             .spans
-            .scan_traces(state, &plan.columns(), filters, self.scope)
+            .scan_traces(state, &plan.columns(), filters, &span_filters, self.scope)
             .await?;
         let exec = TraceExec::try_new(
             Arc::clone(&self.relation),
             Arc::new(scan),
             plan,
             projection,
-            self.span_filter(state, filters)?,
+            self.read_filter(state, &span_filters)?,
             state.config().target_partitions(),
         )?;
         Ok(Arc::new(exec.with_limit(limit)))

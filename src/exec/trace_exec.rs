@@ -33,7 +33,7 @@ use futures::TryStreamExt;
 use super::id_set::IdSet;
 use super::range_load::LoadPlan;
 use super::relation::{Computed, TraceRelation};
-use super::trace_selection::TraceFilters;
+use super::trace_selection::{FilterReader, TraceFilters};
 use super::trace_work::TraceWork;
 use crate::span::logical_schema;
 use crate::table::{SpanReader, TraceScan, scan_column};
@@ -60,7 +60,7 @@ pub struct TraceExec {
     /// What reads as much as simple traces need, where that is less.
     pub(super) quick: Option<Arc<(LoadPlan, SpanReader)>>,
     /// What finds the traces that the filters leave.
-    pub(super) filter_reader: SpanReader,
+    pub(super) filter_reader: FilterReader,
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,

@@ -38,6 +38,13 @@ pub(super) struct TraceFilters {
     pub(super) by_span: Option<Arc<dyn PhysicalExpr>>,
 }
 
+/// What finds the traces that filters leave.
+#[derive(Debug, Clone)]
+pub(super) struct FilterReader {
+    ids: SpanReader,
+    ids_and_filter: SpanReader,
+}
+
 /// The traces of a range that are left, and where their rows lie.
 #[derive(Debug)]
 pub(super) struct TraceSelection {
@@ -86,21 +93,22 @@ impl TraceFilters {
     }
 
     /// What reads the trace id and whether a span passes.
-    pub(super) fn reader(&self, scan: &TraceScan) -> Result<SpanReader> {
-        let mut columns = vec![scan_column(stored_index(column::TRACE_ID)?)];
-        if let Some(filter) = &self.by_span {
-            columns.push(ProjectionExpr::new(
-                Arc::clone(filter),
-                "passes".to_string(),
-            ));
-        }
-        scan.reader(columns)
+    pub(super) fn reader(&self, scan: &TraceScan) -> Result<FilterReader> {
+        let trace_id = scan_column(stored_index(column::TRACE_ID)?);
+        let by_span = self.by_span.iter();
+        let by_span =
+            by_span.map(|filter| ProjectionExpr::new(Arc::clone(filter), "passes".to_string()));
+        let columns = std::iter::once(trace_id.clone()).chain(by_span);
+        Ok(FilterReader {
+            ids: scan.reader(vec![trace_id])?,
+            ids_and_filter: scan.reader(columns.collect())?,
+        })
     }
 
     /// Whether there is anything to select by now: what a join has to say may not be known, or
     /// may be nothing.
-    fn says_something(&self) -> Result<bool> {
-        if self.by_span.is_some() {
+    fn says_something(&self, scan: &TraceScan) -> Result<bool> {
+        if self.by_span.is_some() || scan.has_index() {
             return Ok(true);
         }
         for filter in &self.by_id {
@@ -118,11 +126,11 @@ impl TraceFilters {
     /// Which traces of a range are wanted; `None` where all are, as far as that can be told.
     pub(super) async fn select(
         &self,
-        (scan, reader): (&TraceScan, &SpanReader),
+        (scan, reader): (&TraceScan, &FilterReader),
         range: &TraceRange,
         context: &Arc<TaskContext>,
     ) -> Result<Option<TraceSelection>> {
-        if !scan.is_mostly_margin() && !self.says_something()? {
+        if !scan.is_mostly_margin() && !self.says_something(scan)? {
             return Ok(None);
         }
         let asked: Option<Vec<u128>> = scan.trace_ids().map(|ids| {
@@ -145,13 +153,9 @@ impl TraceFilters {
         }
         in_time.sort_unstable();
         in_time.dedup();
-        if self.by_span.is_some() {
-            passing.sort_unstable();
-            passing.dedup();
-            passing.retain(|trace| in_time.binary_search(trace).is_ok());
-        } else {
-            passing = in_time;
-        }
+        passing.sort_unstable();
+        passing.dedup();
+        passing.retain(|trace| in_time.binary_search(trace).is_ok());
         let traces = self.pass_by_id(passing)?;
         let files = files.iter().map(|runs| stretches(runs, &traces)).collect();
         Ok(Some(TraceSelection { traces, files }))
@@ -161,7 +165,7 @@ impl TraceFilters {
     async fn runs(
         &self,
         scan: &TraceScan,
-        reader: &SpanReader,
+        reader: &FilterReader,
         file: usize,
         range: &TraceRange,
         asked: Option<&[u128]>,
@@ -172,6 +176,11 @@ impl TraceFilters {
         if stretches.is_empty() {
             return Ok((runs, passes));
         }
+        let indexed = scan.passing(file).await?;
+        let reader = match indexed {
+            Some(_) => &reader.ids,
+            None => &reader.ids_and_filter,
+        };
         let mut batches = scan.read(reader, file, &stretches, Arc::clone(context))?;
         let mut rows = stretches.into_iter().flatten();
         let mut traces = Vec::new();
@@ -180,11 +189,21 @@ impl TraceFilters {
             trace_numbers(batch.column(0), &mut traces)?;
             places.clear();
             places.extend(rows.by_ref().take(traces.len()));
-            let flags = self.by_span.as_ref().map(|_| batch.column(1).as_boolean());
+            let flags = batch.columns().get(1).map(AsArray::as_boolean);
             for wanted in wanted(range, asked, &traces) {
                 let mut at = wanted.start;
                 for same in traces[wanted].chunk_by(|a, b| a == b) {
                     let rows = places[at]..places[at + same.len() - 1] + 1;
+                    let passes_here = match (&indexed, flags) {
+                        (Some(any_passes), _) => any_passes(&rows),
+                        (None, Some(flags)) => {
+                            (at..at + same.len()).any(|row| flags.is_valid(row) && flags.value(row))
+                        }
+                        (None, None) => true,
+                    };
+                    if passes_here {
+                        passes.push(same[0]);
+                    }
                     match runs.last_mut() {
                         Some(last) if last.trace == same[0] && last.rows.end == rows.start => {
                             last.rows.end = rows.end;
@@ -193,12 +212,6 @@ impl TraceFilters {
                             trace: same[0],
                             rows,
                         }),
-                    }
-                    let passes_here = flags.is_some_and(|flags| {
-                        (at..at + same.len()).any(|row| flags.is_valid(row) && flags.value(row))
-                    });
-                    if passes_here {
-                        passes.push(same[0]);
                     }
                     at += same.len();
                 }

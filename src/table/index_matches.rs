@@ -14,7 +14,7 @@ use roaring::RoaringBitmap;
 use super::index_predicate::{Condition, IndexPredicate, Subject, Test, value_schema};
 use super::row_ranges::NEAR_ROWS;
 use crate::error::Result;
-use crate::storage::{FileIndex, IndexedKey, Operations, RowGroupIndex, Terms};
+use crate::storage::{FileIndex, IndexedKey, Operations, RowGroupIndex, RowSummary, Terms};
 
 /// Rows of a row group that can pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,28 @@ impl RowMatches {
     /// Whether no row can pass.
     pub(super) fn is_none(&self) -> bool {
         self.rows.as_ref().is_some_and(RoaringBitmap::is_empty)
+    }
+
+    /// Calls `take` for each of these rows, in order.
+    pub(super) fn for_each_row(&self, rows: &RowSummary, mut take: impl FnMut(u32)) {
+        let row_count = rows.row_count();
+        let marked = |row: u32| {
+            let marks = self.operations.as_ref();
+            marks.is_none_or(|marks| marks.get(rows.operation(row)).copied().unwrap_or(true))
+        };
+        match &self.rows {
+            // Asking a set for a few of its rows is faster than listing it.
+            Some(set) if self.operations.is_none() || set.len() * 4 < u64::from(row_count) => {
+                set.iter().filter(|row| marked(*row)).for_each(take);
+            }
+            set => {
+                for row in (0..row_count).filter(|row| marked(*row)) {
+                    if set.as_ref().is_none_or(|set| set.contains(row)) {
+                        take(row);
+                    }
+                }
+            }
+        }
     }
 
     fn and(self, other: Self) -> Self {

@@ -12,6 +12,7 @@ mod index_predicate;
 mod element_test;
 mod coalesced;
 mod index_matches;
+mod passing_rows;
 mod newest;
 mod item_filters;
 mod adapter;

@@ -159,7 +159,7 @@ impl Newest {
             return;
         }
         let mut counts = [0u32; TICKS];
-        for_each_row(matches, rows, |row| {
+        matches.for_each_row(rows, |row| {
             counts[usize::from(rows.tick(row)) % TICKS] += 1;
         });
         // In the ticks in which the time asked for begins and ends, some rows may not pass.
@@ -192,7 +192,7 @@ impl Newest {
         };
         let first = rows.tick_of(cutoff);
         let mut kept = RoaringBitmap::new();
-        for_each_row(matches, rows, |row| {
+        matches.for_each_row(rows, |row| {
             if rows.tick(row) >= first {
                 kept.insert(row);
             }
@@ -201,28 +201,6 @@ impl Newest {
             rows: Some(kept),
             operations: None,
             exact: matches.exact,
-        }
-    }
-}
-
-/// Calls `take` for each row of `matches`, in order.
-fn for_each_row(matches: &RowMatches, rows: &RowSummary, mut take: impl FnMut(u32)) {
-    let row_count = rows.row_count();
-    let marked = |row: u32| {
-        let marks = matches.operations.as_ref();
-        marks.is_none_or(|marks| marks.get(rows.operation(row)).copied().unwrap_or(true))
-    };
-    match &matches.rows {
-        // Asking a set for a few of its rows is faster than listing it.
-        Some(set) if matches.operations.is_none() || set.len() * 4 < u64::from(row_count) => {
-            set.iter().filter(|row| marked(*row)).for_each(take);
-        }
-        set => {
-            for row in (0..row_count).filter(|row| marked(*row)) {
-                if set.as_ref().is_none_or(|set| set.contains(row)) {
-                    take(row);
-                }
-            }
         }
     }
 }

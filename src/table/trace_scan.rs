@@ -28,14 +28,18 @@ use datafusion_datasource_parquet::metadata::DFParquetMetadata;
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::file::metadata::ParquetMetaData;
+use tokio::sync::OnceCell;
 
 use super::SpansTable;
 use super::adapter::SpanAdapterFactory;
+use super::index_predicate::IndexPredicate;
+use super::passing_rows::PassingRows;
 use super::predicate::SpanPredicate;
 use super::provider::{METADATA_READS, located};
 use super::pruning::PlannedFile;
 use super::trace_ranges::{TracePages, TraceRange, trace_ranges};
 use crate::span::{TraceId, logical_schema, storage_schema, stored_name};
+use crate::storage::{Indexes, LakeFile, Store};
 
 /// Bytes of the projected columns of a range, decoded, as far as footers tell.
 const MOST_RANGE_BYTES: u64 = 128 << 20;
@@ -67,6 +71,15 @@ pub struct TraceScan {
     start_nanos: (i64, i64),
     is_within_time: bool,
     pruning: bool,
+    index: Option<SpanIndex>,
+}
+
+/// What indexes are asked for: rows that pass filters.
+#[derive(Debug)]
+struct SpanIndex {
+    predicate: IndexPredicate,
+    indexes: Arc<Indexes>,
+    store: Store,
 }
 
 /// A file and where in it which traces lie.
@@ -77,6 +90,8 @@ struct TraceFile {
     pages: TracePages,
     /// Whether a span of it can start in the time asked for.
     is_asked_for: bool,
+    lake_file: Arc<LakeFile>,
+    passing: OnceCell<Option<PassingRows>>,
 }
 
 /// The columns a [`TraceScan`] can read: those of `spans`, in their order, then the stored ones
@@ -97,12 +112,14 @@ pub fn trace_scan_schema() -> SchemaRef {
 
 impl SpansTable {
     /// Plans reading the traces that filters on `trace_id` and `start_time` leave, whole as far
-    /// as `scope` goes, with the columns at these indices of [`trace_scan_schema`].
+    /// as `scope` goes, with the columns at these indices of [`trace_scan_schema`]. Of those, only
+    /// such matter as have a span that passes `span_filters`.
     pub async fn scan_traces(
         &self,
         state: &dyn Session,
         columns: &[usize],
         filters: &[Expr],
+        span_filters: &[Expr],
         scope: TraceScope,
     ) -> Result<TraceScan> {
         let predicate = SpanPredicate::extract(filters);
@@ -149,6 +166,17 @@ impl SpansTable {
             start_nanos,
             is_within_time,
             pruning: self.pruning,
+            index: self.span_index(span_filters),
+        })
+    }
+
+    fn span_index(&self, span_filters: &[Expr]) -> Option<SpanIndex> {
+        let indexes = self.indexes().filter(|_| self.pruning)?;
+        let predicate = IndexPredicate::extract(span_filters);
+        predicate.is_useful().then(|| SpanIndex {
+            predicate,
+            indexes: Arc::clone(indexes),
+            store: self.log.store().clone(),
         })
     }
 
@@ -176,6 +204,8 @@ impl SpansTable {
                         pages,
                         is_asked_for: planned.file.max_start_nano >= start_nanos.0
                             && planned.file.min_start_nano <= start_nanos.1,
+                        lake_file: Arc::clone(&planned.file),
+                        passing: OnceCell::new(),
                     })
                 }
             })
@@ -275,6 +305,25 @@ impl TraceScan {
             let rows = file.metadata.file_metadata().num_rows();
             std::iter::once(0..u64::try_from(rows).unwrap_or(0)).collect()
         }
+    }
+
+    /// Whether indexes are asked which spans pass the filters on spans.
+    pub fn has_index(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// Whether one of a run of rows of a file passes the filters on spans, asked run by run;
+    /// `None` where indexes cannot tell.
+    pub async fn passing(&self, file: usize) -> Result<Option<impl Fn(&Range<u64>) -> bool + '_>> {
+        let (Some(index), Some(file)) = (&self.index, self.files.get(file)) else {
+            return Ok(None);
+        };
+        let passing = file.passing.get_or_try_init(|| async {
+            let file = index.indexes.of_file(&index.store, &file.lake_file);
+            PassingRows::of(&index.predicate, &file).await
+        });
+        let passing = passing.await?.as_ref();
+        Ok(passing.map(|passing| |rows: &Range<u64>| passing.any(rows)))
     }
 
     /// The rows of a file, in stretches, that can hold these traces, whichever were asked for.

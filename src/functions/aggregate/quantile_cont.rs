@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Float64Builder, ListArray,
 };
-use arrow::buffer::OffsetBuffer;
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
@@ -344,16 +344,9 @@ impl GroupsAccumulator for QuantileGroups {
     ) -> Result<()> {
         self.grow(group_count)?;
         let values = values[0].as_primitive::<Float64Type>();
-        if filter.is_none() && values.null_count() == 0 {
-            self.values.extend(group_indices, values.values());
-            return Ok(());
-        }
-        let passes = |row: usize| filter.is_none_or(|f| f.is_valid(row) && f.value(row));
-        for (row, group) in group_indices.iter().enumerate() {
-            if values.is_valid(row) && passes(row) {
-                self.values.extend(&[*group], &[values.value(row)]);
-            }
-        }
+        let groups = group_indices.iter().map(|group| *group as u32);
+        let (groups, values) = passing(values, groups, filter);
+        self.values.extend(groups, values);
         Ok(())
     }
 
@@ -378,10 +371,13 @@ impl GroupsAccumulator for QuantileGroups {
             return exec_err!("quantile_cont: unexpected state {}", lists.data_type());
         };
         let offsets = lists.value_offsets();
-        for (row, &group) in group_indices.iter().enumerate() {
-            let range = offsets[row] as usize..offsets[row + 1] as usize;
-            self.values.extend_group(group, &values.values()[range]);
+        let (first, last) = (offsets[0] as usize, offsets[lists.len()] as usize);
+        let mut groups = Vec::with_capacity(last - first);
+        for (row, group) in group_indices.iter().enumerate() {
+            groups.resize(offsets[row + 1] as usize - first, *group as u32);
         }
+        let values = values.values().slice(first, last - first);
+        self.values.extend(groups, values);
         Ok(())
     }
 
@@ -391,45 +387,62 @@ impl GroupsAccumulator for QuantileGroups {
         filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
         let values = values[0].as_primitive::<Float64Type>();
-        let passes = |row: usize| filter.is_none_or(|f| f.is_valid(row) && f.value(row));
+        let row_count = values.len();
+        let (groups, values) = passing(values, 0.., filter);
         let mut rows = GroupedValues::default();
-        for row in (0..values.len()).filter(|row| values.is_valid(*row) && passes(*row)) {
-            rows.extend(&[row], &[values.value(row)]);
-        }
-        Ok(vec![Arc::new(rows.take_first(values.len()).into_lists()?)])
+        rows.extend(groups, values);
+        Ok(vec![Arc::new(rows.take_first(row_count).into_lists()?)])
     }
 
     fn size(&self) -> usize {
-        self.values.groups.capacity() * size_of::<u32>()
-            + self.values.values.capacity() * size_of::<f64>()
+        self.values.size()
     }
 }
 
-/// Values in the order they came, each with its group. Appending to two long runs is cheaper
-/// than to a vector a group; they are brought together once, when they are asked for.
+/// The values that are there and pass, with their groups.
+fn passing(
+    values: &Float64Array,
+    groups: impl Iterator<Item = u32>,
+    filter: Option<&BooleanArray>,
+) -> (Vec<u32>, ScalarBuffer<f64>) {
+    if filter.is_none() && values.null_count() == 0 {
+        let groups = groups.take(values.len()).collect();
+        return (groups, values.values().clone());
+    }
+    let passes = |row: usize| filter.is_none_or(|f| f.is_valid(row) && f.value(row));
+    let rows = values.iter().zip(groups).enumerate();
+    let rows = rows.filter(|(row, _)| passes(*row));
+    let rows = rows.filter_map(|(_, (value, group))| Some((group, value?)));
+    let (groups, values): (Vec<_>, Vec<_>) = rows.unzip();
+    (groups, values.into())
+}
+
+/// Values in the order they came, each with its group, part by part as they came: they are
+/// brought together once, when they are asked for, and not copied before.
 #[derive(Debug, Default)]
 struct GroupedValues {
-    groups: Vec<u32>,
-    values: Vec<f64>,
+    parts: Vec<(Vec<u32>, ScalarBuffer<f64>)>,
+    value_count: usize,
 }
 
 impl GroupedValues {
-    /// Appends values, each with its group, which must be less than 2^32.
-    fn extend(&mut self, groups: &[usize], values: &[f64]) {
-        self.groups.extend(groups.iter().map(|group| *group as u32));
-        self.values.extend_from_slice(values);
+    /// Appends values, each with its group.
+    fn extend(&mut self, groups: Vec<u32>, values: ScalarBuffer<f64>) {
+        self.value_count += values.len();
+        self.parts.push((groups, values));
     }
 
-    /// Appends values of one group.
-    fn extend_group(&mut self, group: usize, values: &[f64]) {
-        self.values.extend_from_slice(values);
-        self.groups.resize(self.values.len(), group as u32);
+    fn size(&self) -> usize {
+        let value = size_of::<u32>() + size_of::<f64>();
+        self.value_count * value
+            + self.parts.capacity() * size_of::<(Vec<u32>, ScalarBuffer<f64>)>()
     }
 
     /// Takes out the values of the first `count` groups; the other groups move to the front.
     fn take_first(&mut self, count: usize) -> GroupRuns {
+        let parts = std::mem::take(self).parts;
         let mut ends = vec![0; count];
-        for group in &self.groups {
+        for group in parts.iter().flat_map(|(groups, _)| groups) {
             if let Some(end) = ends.get_mut(*group as usize) {
                 *end += 1;
             }
@@ -439,19 +452,29 @@ impl GroupedValues {
         for end in &mut ends {
             total += std::mem::replace(end, total);
         }
-        let mut values = vec![0.0; total];
-        let mut kept = Self::default();
-        for (group, value) in self.groups.iter().zip(&self.values) {
-            match ends.get_mut(*group as usize) {
-                Some(place) => {
-                    values[*place] = *value;
-                    *place += 1;
+        let mut taken = vec![0.0; total];
+        for (groups, values) in parts {
+            let mut kept = (Vec::new(), Vec::new());
+            for (group, value) in groups.iter().zip(values.iter()) {
+                match ends.get_mut(*group as usize) {
+                    Some(place) => {
+                        taken[*place] = *value;
+                        *place += 1;
+                    }
+                    None => {
+                        kept.0.push(*group - count as u32);
+                        kept.1.push(*value);
+                    }
                 }
-                None => kept.extend(&[*group as usize - count], &[*value]),
+            }
+            if !kept.0.is_empty() {
+                self.extend(kept.0, kept.1.into());
             }
         }
-        *self = kept;
-        GroupRuns { values, ends }
+        GroupRuns {
+            values: taken,
+            ends,
+        }
     }
 }
 
