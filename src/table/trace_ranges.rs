@@ -166,19 +166,25 @@ fn widened(bound: &[u8], fill: u8) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
-/// Cuts all traces into ranges of about `most` rows, given the least ids and the rows of all
-/// pages. The first `parallel` ranges are a sixteenth of that and the next a quarter, so that a
-/// query that ends early reads little. A trace larger than that is a range of its own.
+/// Cuts all traces into ranges of at most about `most` rows, given the least ids and the rows of
+/// all pages. The first `parallel` ranges are a sixteenth of that and the next a quarter, so that
+/// a query that ends early reads little; the others are alike, and as many for each of those that
+/// work in parallel. A trace larger than that is a range of its own.
 pub(super) fn trace_ranges(
     mut weights: Vec<(u128, u64)>,
     most: u64,
     parallel: usize,
 ) -> Vec<TraceRange> {
     weights.sort_unstable();
-    let target = |done: usize| match done / parallel.max(1) {
+    let parallel = parallel.max(1);
+    let small = parallel as u64 * (most / 16 + most / 4);
+    let total: u64 = weights.iter().map(|(_, rows)| rows).sum();
+    let rest = total.saturating_sub(small);
+    let count = rest.div_ceil(most.max(1)).next_multiple_of(parallel as u64);
+    let target = |done: usize| match done / parallel {
         0 => most / 16,
         1 => most / 4,
-        _ => most,
+        _ => rest.div_ceil(count.max(1)),
     };
     let mut ranges: Vec<TraceRange> = Vec::new();
     let mut first = 0;
@@ -258,7 +264,7 @@ mod tests {
         let weights = (0..1000).map(|page| (page, 10)).collect();
         let ranges = trace_ranges(weights, 1600, 2);
         let rows: Vec<u64> = ranges.iter().map(|range| range.row_count).collect();
-        assert_eq!(rows[..5], [100, 100, 400, 400, 1600]);
+        assert_eq!(rows, [&[100, 100, 400, 400][..], &[1500; 6]].concat());
         assert_eq!(rows.iter().sum::<u64>(), 10_000);
     }
 }
