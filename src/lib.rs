@@ -38,7 +38,7 @@
 //! | [`exec`] | operators over whole traces, and the relations they answer |
 //! | [`functions`] | what tracelake adds to SQL's functions |
 //! | [`engine`] | the hub: opens a lake, takes spans in, builds the only session |
-//! | [`server`] | wires in and out: OTLP, Zipkin, HTTP |
+//! | [`server`] | wires in and out: OTLP and Zipkin; HTTP, PostgreSQL, Arrow Flight SQL |
 //! | [`cli`] | the person: arguments, prompt, output |
 //!
 //! `span`, `trace`, `workload`, `ingest` and `search` are pure: they never do I/O and never await. Only
@@ -47,7 +47,9 @@
 //!
 //! # A query, from text to rows
 //!
-//! 1. [`engine::Session`] parses the text and lets columns stand under their other names.
+//! 1. [`engine::Session`] parses the text and lets columns stand under their other names. It is
+//!    the same for the prompt, for programs and for what a [`server::Server`] is asked over HTTP,
+//!    PostgreSQL and Flight SQL.
 //! 2. [`functions::AttributeSyntax`] gives `attributes['k']` its meaning; before types are
 //!    coerced, [`table::IdLiterals`] checks ids and [`functions::AttributeComparison`] makes
 //!    comparisons of attributes with numbers numeric.
@@ -62,6 +64,11 @@
 //! 5. DataFusion's own Parquet scan reads what is left. For each file an adapter maps logical
 //!    columns to stored ones and comparisons of ids and times to comparisons of bytes, so that
 //!    page statistics skip within the file, and filters are evaluated while decoding.
+//! 6. Relations over whole traces are [`exec::TraceExec`]s: they read ranges of traces from all
+//!    files that may hold some, and make [`trace`]s of them. A trace asked for by its id
+//!    ([`Lake::query_trace`], `trace('…')`) goes without a planner, through a cache.
+//! 7. A search ([`search::TraceQuery`], [`Lake::search`], `search_traces(…)`) becomes such queries
+//!    over growing stretches of time, the newest first, until enough traces are found.
 //!
 //! # A span, from bytes to file
 //!
@@ -71,7 +78,11 @@
 //! 3. [`storage::write_batch`] sorts a batch by hour, trace, start and id and writes a file an
 //!    hour; on a local disk it is synced.
 //! 4. [`storage::Log::commit`] makes all files of the batch visible at once, or none.
-//! 5. Later, compaction merges an hour's files into one a bucket and drops exact re-deliveries.
+//! 5. Later, compaction merges an hour's files into one a bucket, drops exact re-deliveries, and
+//!    writes into each file the index of its attributes, services and names that queries ask.
+//!
+//! A server collects what senders bring in an [`engine::CommitQueue`]: requests share a batch, and
+//! each is answered once that is committed.
 //!
 //! # Invariants
 //!

@@ -8,6 +8,9 @@ DIR holds the same spans twice: `traces.otlp.pb`, a stream of OTLP protobuf requ
 its length in four bytes, and `parquet/*.parquet`, flat Parquet with the column names of the
 OpenTelemetry ClickHouse exporter. With --generate, `tracelake generate` makes the stream.
 
+With --embedded the Rust API is timed, by `tracelake bench`; with --large-trace N a trace of N spans
+is made, taken in and drawn.
+
 With --duckdb (needs the Python package duckdb) the results of Q1 to Q8 on the lake as ingested are
 compared with DuckDB's over the Parquet, row for row, and the exact quantiles race DuckDB's over a
 table of its own in the same run. Nothing else beyond Python is needed. Ends with 1 if a bar is
@@ -136,7 +139,7 @@ def describe(report, lake, state):
     size = (info["byte_count"] + log) / spans
     how = f"`info --json` and the log: {info['span_count']:,} spans in {info['file_count']} files"
     if state == "compacted":
-        report.bar("disk, compacted", size, "B/span", 60, how)
+        report.bar("disk, compacted", size, "B/span", 45, how)
     else:
         report.figure(f"disk, {state}", f"{size:.1f} B/span", how)
     return info
@@ -215,6 +218,69 @@ def measure_planning(args, report, lake, values, directory):
     report.bar(name, statistics.median(times[1:]), "ms", 10, how)
 
 
+def measure_embedded(report, lake):
+    report.heading("the Rust API, compacted")
+    out, _, _, _ = lake.run("bench", "--ids", "1000")
+    found = json.loads(out)
+    how = f"`bench`, {found['ids']} ids, no trace cached"
+    report.bar("query_trace p50, uncached", found["query_trace_uncached_p50_ms"], "ms", 1.5, how)
+    report.figure("query_trace p99, uncached", f"{found['query_trace_uncached_p99_ms']:.2f} ms", how)
+    how = "the same ids again, from the cache"
+    cached = found["query_trace_cached_p50_ms"] * 1e3
+    report.bar("query_trace p50, cached", cached, "µs", 20, how)
+    cached = found["query_trace_cached_p99_ms"] * 1e3
+    report.figure("query_trace p99, cached", f"{cached:.1f} µs", how)
+    how = f"{found['ids']} ids in one call, median of {found['repeat']}"
+    report.bar("query_traces", found["query_traces_ms"], "ms", 150, how)
+    how = f"the newest 20 traces of {found['service']}, median of {found['repeat']}"
+    report.figure("search", f"{found['search_ms']:.1f} ms", how)
+
+
+def write_trace(path, span_count):
+    """A trace of so many spans, ten below each, as lines of OTLP JSON; its id."""
+    trace, start = "5b1e7f00c0ffee00a11ce0000000f00d", 1_795_176_000_000_000_000
+    with open(path, "w") as file:
+        for first in range(0, span_count, 1000):
+            spans = [{
+                "traceId": trace, "spanId": f"{number + 1:016x}",
+                "parentSpanId": f"{(number - 1) // 10 + 1:016x}" if number else "",
+                "name": f"step {number % 50}", "kind": 1,
+                "startTimeUnixNano": str(start + number),
+                "endTimeUnixNano": str(start + 2 * span_count - number),
+            } for number in range(first, min(first + 1000, span_count))]
+            service = {"key": "service.name", "value": {"stringValue": f"service {first % 7}"}}
+            file.write(json.dumps({"resourceSpans": [{
+                "resource": {"attributes": [service]}, "scopeSpans": [{"spans": spans}]}]}) + "\n")
+    return trace
+
+
+def measure_large_trace(args, report, binary, directory):
+    report.heading(f"a trace of {args.large_trace:,} spans")
+    lake = Tracelake(binary, f"{directory}/large-trace")
+    path = f"{directory}/large.jsonl"
+    trace = write_trace(path, args.large_trace)
+    _, _, seconds, peak = lake.run("ingest", path)
+    report.figure("ingest", f"{seconds:.1f} s, {peak / 1e6:,.0f} MB", "process from start to end")
+    for state in ("as ingested", "compacted"):
+        if state == "compacted":
+            lake.run("compact")
+        found = lake.rows(f"SELECT count(*) AS spans, max(depth) AS depth FROM trace('{trace}')")[0]
+        if int(found["spans"]) != args.large_trace:
+            sys.exit(f"{found['spans']} spans came back")
+        for name, sql in {
+            "count(*) of trace()": f"SELECT count(*) AS n FROM trace('{trace}')",
+            "trace_tree(), every line": f"SELECT count(tree) AS n FROM trace_tree('{trace}')",
+        }.items():
+            # Each in a process of its own, so that no cache has the trace.
+            times = [lake.timed([sql])[0] for _ in range(args.runs)]
+            how = f"first in its process, median of {args.runs}; depth {found['depth']}"
+            value = statistics.median(times) / 1e3
+            if args.large_trace <= 1_000_000:
+                report.bar(f"{name}, {state}", value, "s", 3, how)
+            else:
+                report.figure(f"{name}, {state}", f"{value:.1f} s", how)
+
+
 class DuckDB:
     """DuckDB over the Parquet, or over a table of its own."""
 
@@ -269,6 +335,9 @@ def read_arguments():
     parser.add_argument("--lake", metavar="DIR", help="where to make the lake, and keep it [default:"
                         " a temporary directory]; a lake that is there is replaced")
     parser.add_argument("--duckdb", action="store_true", help="compare results and race DuckDB")
+    parser.add_argument("--embedded", action="store_true", help="time the Rust API as well")
+    parser.add_argument("--large-trace", type=int, metavar="N", help="time a trace of N spans, such"
+                        " as 1000000, as well")
     parser.add_argument("--native", metavar="FILE", help="keep DuckDB's own table in this file, and"
                         " use the one that is there")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="ingests [default: 3]")
@@ -311,7 +380,11 @@ def measure(args, report, directory):
     measure_compaction(report, lake)
     measure_lookups(args, report, lake, values, "compacted")
     measure_queries(args, report, lake, values, "compacted", native)
+    if args.embedded:
+        measure_embedded(report, lake)
     measure_planning(args, report, lake, values, directory)
+    if args.large_trace:
+        measure_large_trace(args, report, args.tracelake, directory)
 
 
 def main():

@@ -1,11 +1,16 @@
 """The questions bars.py asks: each as SQL for tracelake and for DuckDB, and how rows compare.
 
 Q1 trace by id; Q2 100 ids; Q3a newest 20 spans of a user; Q3b of a user in a service and an hour;
-Q3c status 500 of a service in an hour; Q4 span-name prefix; Q5x rate, errors and exact quantiles
-per service and 5 minutes; Q6 service dependencies, and Q6s the same by service_dependencies(); Q7a ancestors of a deep span; Q7b depth of
-every span of the largest trace; Q8 the 20 slowest traces of an hour, and Q8t the same by the
-relation traces, for which a trace is of the hour in which it begins; Q9 traces in which a service
-failed while another one below it used a database; Q10 spans and self time by depth.
+Q3c status 500 of a service in an hour; Q4 span-name prefix; Q3at, Q3bt, Q3ct and Q4t the newest 20
+traces with such a span, by search_traces(); ABSENT a value that no span has; REGEX a pattern of
+names; ROUTES an attribute counted over the whole day; VALUES and KEYS with a prefix, from the
+catalogues; WIDE and NARROW the newest 20 spans of a service with and without their attributes; Q5x
+rate, errors and exact quantiles per service and 5 minutes; Q6 service dependencies, and Q6s the
+same by service_dependencies(); Q7a ancestors of a deep span, and Q7af the same by ancestors(); Q7b
+depth of every span of the largest trace, and Q7bf the same by trace(); Q8 the 20 slowest traces of
+an hour, and Q8t the same by the relation traces, for which a trace is of the hour in which it
+begins; Q9 traces in which a service failed while another one below it used a database; Q10 spans
+and self time by depth.
 """
 
 import json
@@ -74,10 +79,22 @@ def _pair(template, columns=BRIEF, **more):
 
 SERVICE = ("service_name", "ServiceName")
 USER = ("attributes['user.id']", "SpanAttributes['user.id']")
+ROUTE = ("attributes['http.route']", "SpanAttributes['http.route']")
 FAILED = ("attributes['http.response.status_code'] = 500",
           "SpanAttributes['http.response.status_code'] = '500'")
 TRACE = ("trace_id", "TraceId")
 NAME = ("name", "SpanName")
+
+
+def _search(arguments, condition):
+    """The newest traces with a span that passes."""
+    return Query(
+        f"SELECT trace_id, CAST(last_match_time AS BIGINT) AS time "
+        f"FROM search_traces({arguments}, newest => 20)",
+        _pair(f"SELECT TraceId, max(epoch_ns(Timestamp)) AS time FROM spans WHERE {condition} "
+              "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20", service=SERVICE, user=USER,
+              failed=FAILED, name=NAME)[1])
+
 
 QUERIES = {
     "q1": Query(*_pair("SELECT <columns> FROM spans WHERE <trace> = '{trace_id}'", WHOLE,
@@ -96,6 +113,38 @@ QUERIES = {
                         "AND <failed> <newest>", service=SERVICE, failed=FAILED)),
     "q4": Query(*_pair("SELECT <columns> FROM spans WHERE <name> LIKE '{prefix}%' <newest>",
                        name=NAME)),
+    "q3at": _search("attributes => 'span:user.id = \"{user}\"'", "<user> = '{user}'"),
+    "q3bt": _search("service => '{service}', since => '{t0}', until => '{t1}', "
+                    "attributes => 'span:user.id = \"{user}\"'",
+                    "<service> = '{service}' AND <hour> AND <user> = '{user}'"),
+    "q3ct": _search("service => '{service}', since => '{t0}', until => '{t1}', "
+                    "attributes => 'span:http.response.status_code = 500'",
+                    "<service> = '{service}' AND <hour> AND <failed>"),
+    "q4t": _search("span_name_prefix => '{prefix}'", "<name> LIKE '{prefix}%'"),
+    "absent": Query(*_pair("SELECT <columns> FROM spans WHERE <user> = 'nobody has this id' "
+                           "<newest>", user=USER)),
+    "regex": Query(*_pair("SELECT <columns> FROM spans WHERE <matches> <newest>",
+                          matches=("name ~ '{pattern}'",
+                                   "regexp_matches(SpanName, '{pattern}')"))),
+    "routes": Query(*_pair("SELECT <route> AS route, count(*) AS spans FROM spans GROUP BY 1",
+                           route=ROUTE), ordered=False),
+    "values": Query(
+        "SELECT value, sum(span_count) AS spans FROM attribute_values WHERE scope = 'span' "
+        "AND key = 'http.route' AND value LIKE '{route_prefix}%' GROUP BY 1 ORDER BY 1",
+        "SELECT SpanAttributes['http.route'] AS value, count(*) FROM spans "
+        "WHERE SpanAttributes['http.route'] LIKE '{route_prefix}%' GROUP BY 1 ORDER BY 1"),
+    "keys": Query(
+        "SELECT key, sum(span_count) AS spans FROM attribute_keys WHERE scope = 'span' "
+        "AND key LIKE 'http.%' GROUP BY 1 ORDER BY 1",
+        "SELECT key, count(*) FROM (SELECT unnest(map_keys(SpanAttributes)) AS key FROM spans) "
+        "WHERE key LIKE 'http.%' GROUP BY 1 ORDER BY 1"),
+    "wide": Query(*_pair("SELECT <trace>, <span>, <attributes> FROM spans "
+                         "WHERE <service> = '{service}' AND <hour> <newest>", trace=TRACE,
+                         span=("span_id", "SpanId"), attributes=("attributes", "SpanAttributes"),
+                         service=SERVICE)),
+    "narrow": Query(*_pair("SELECT <trace>, <span> FROM spans "
+                           "WHERE <service> = '{service}' AND <hour> <newest>", trace=TRACE,
+                           span=("span_id", "SpanId"), service=SERVICE)),
     "q5x": Query(
         "SELECT service_name, CAST(date_bin(INTERVAL '5 minutes', start_time) AS BIGINT) "
         "/ 300000000000 AS bucket, count(*) AS n, "
@@ -123,6 +172,13 @@ QUERIES = {
         "SpanName, Duration FROM spans WHERE TraceId = '{deep_trace}'), a AS (SELECT *, 0 AS lvl "
         "FROM t WHERE SpanId = '{deep_span}' UNION ALL SELECT t.*, a.lvl + 1 FROM t "
         "JOIN a ON t.SpanId = a.ParentSpanId) SELECT * FROM a ORDER BY lvl"),
+    "q7af": Query(
+        "SELECT span_id, parent_span_id, service_name, name, duration_nano, distance "
+        "FROM ancestors('{deep_trace}', '{deep_span}')",
+        "WITH RECURSIVE t AS MATERIALIZED (SELECT DISTINCT SpanId, ParentSpanId, ServiceName, "
+        "SpanName, Duration FROM spans WHERE TraceId = '{deep_trace}'), a AS (SELECT *, 0 AS lvl "
+        "FROM t WHERE SpanId = '{deep_span}' UNION ALL SELECT t.*, a.lvl + 1 FROM t "
+        "JOIN a ON t.SpanId = a.ParentSpanId) SELECT * FROM a WHERE lvl > 0 ORDER BY lvl"),
     "q7b": Query(
         "WITH RECURSIVE t AS (SELECT DISTINCT span_id, parent_span_id FROM spans "
         "WHERE trace_id = '{big_trace}'), r AS (SELECT t.span_id, 1 AS depth FROM t "
@@ -131,6 +187,13 @@ QUERIES = {
         "SELECT span_id, depth FROM r ORDER BY depth, span_id",
         "WITH RECURSIVE t AS MATERIALIZED (SELECT DISTINCT SpanId, ParentSpanId FROM spans "
         "WHERE TraceId = '{big_trace}'), r AS (SELECT SpanId, 1 AS depth FROM t "
+        "WHERE ParentSpanId = '' OR ParentSpanId NOT IN (SELECT SpanId FROM t) "
+        "UNION ALL SELECT t.SpanId, r.depth + 1 FROM t JOIN r ON t.ParentSpanId = r.SpanId) "
+        "SELECT SpanId, depth FROM r ORDER BY depth, SpanId"),
+    "q7bf": Query(
+        "SELECT span_id, depth FROM trace('{big_trace}') ORDER BY depth, span_id",
+        "WITH RECURSIVE t AS MATERIALIZED (SELECT DISTINCT SpanId, ParentSpanId FROM spans "
+        "WHERE TraceId = '{big_trace}'), r AS (SELECT SpanId, 0 AS depth FROM t "
         "WHERE ParentSpanId = '' OR ParentSpanId NOT IN (SELECT SpanId FROM t) "
         "UNION ALL SELECT t.SpanId, r.depth + 1 FROM t JOIN r ON t.ParentSpanId = r.SpanId) "
         "SELECT SpanId, depth FROM r ORDER BY depth, SpanId"),
@@ -189,7 +252,9 @@ QUERIES = {
 }
 
 # Milliseconds, over ten million compacted spans.
-LIMITS = {"q6s": 350, "q8t": 40, "q9": 400, "q10": 2500}
+LIMITS = {"q3a": 8, "q3b": 4, "q3c": 4, "q4": 5, "q3at": 8, "q3bt": 4, "q3ct": 4, "q4t": 5,
+          "absent": 3, "regex": 20, "routes": 300, "values": 5, "keys": 5, "q6s": 350, "q7af": 10,
+          "q7bf": 10, "q8": 40, "q8t": 40, "q9": 400, "q10": 2500}
 
 
 def draw(lake, id_count):
@@ -211,6 +276,10 @@ def draw(lake, id_count):
     values["user"] = most(USER[0], f"{USER[0]} IS NOT NULL AND service_name = '{service}'", "none")
     name = most("name", "kind = 'CLIENT' AND name LIKE '%.%/%'", most("name", "true", ""))
     values["prefix"] = re.match(r"[^/% _]*/?", name)[0]
+    # A name's last part, wherever it stands.
+    values["pattern"] = re.sub(r"\W+", ".", re.split(r"[/ ]", name)[-1]) + "$"
+    route = most(ROUTE[0], f"{ROUTE[0]} LIKE '/%/%'", "/")
+    values["route_prefix"] = re.match(r"/?[^/%_]*/?", route)[0]
     # Backwards, since a time may be written at the front of an id.
     values["ids"] = [row["trace_id"] for row in lake.rows(
         "SELECT trace_id FROM spans WHERE parent_span_id IS NULL GROUP BY 1 "

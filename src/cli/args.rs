@@ -73,6 +73,21 @@ pub(crate) struct GlobalArgs {
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
 
+    /// How far beyond the time asked for relations over whole traces read, such as 1h or 10m
+    ///
+    /// A trace that begins or ends outside the time a query asks for comes out whole if it does so
+    /// by at most this much.
+    #[arg(long, global = true, env = "TRACELAKE_TRACE_MARGIN", value_name = "DURATION",
+        value_parser = parse_duration, default_value = "1h")]
+    pub(crate) trace_margin: Duration,
+
+    /// Spans of whole traces that are worked through at a time
+    ///
+    /// Fewer take less memory and more reads; a trace with more is worked through by itself.
+    #[arg(long, global = true, env = "TRACELAKE_TRACE_RANGE_ROWS", value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..), default_value_t = 1 << 20)]
+    pub(crate) trace_range_rows: u32,
+
     /// What to log to standard error: off, error, warn, info, debug, trace [default: warn; for
     /// serve warn,tracelake=info]
     ///
@@ -88,6 +103,8 @@ impl GlobalArgs {
         config.query.memory_limit_bytes = self.memory_limit;
         config.query.spill_directory = self.spill_dir.clone();
         config.query.threads = self.threads.map(usize::from);
+        config.query.trace_margin = self.trace_margin;
+        config.query.trace_range_rows = self.trace_range_rows as usize;
         config
     }
 }
@@ -107,6 +124,7 @@ pub(crate) enum Command {
     Vacuum(VacuumArgs),
     Serve(ServeArgs),
     Load(LoadArgs),
+    Bench(BenchArgs),
     Generate(GenerateArgs),
 }
 
@@ -261,6 +279,13 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) max_spans: usize,
 
+    /// Correct the clocks of hosts that differ by at most so much, such as 500ms or 2s
+    ///
+    /// Spans that do not fit into their parents are moved in time, by the rules of Jaeger's
+    /// adjuster. Times are shown as they were sent where this is not said.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) max_clock_skew: Option<Duration>,
+
     /// Draw with ASCII characters only
     #[arg(long)]
     pub(crate) ascii: bool,
@@ -387,6 +412,32 @@ pub(crate) struct LoadArgs {
     /// How long to send
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
     pub(crate) duration: Duration,
+}
+
+/// Measure how fast the Rust API answers over the lake
+///
+/// Prints one JSON object: milliseconds of looking up traces one by one, uncached and cached, of
+/// all together, and of a search.
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub(crate) struct BenchArgs {
+    /// Traces looked up
+    #[arg(long, value_name = "N", default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) ids: u32,
+
+    /// Times that everything is done
+    #[arg(long, value_name = "N", default_value_t = 5,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repeat: u16,
+
+    /// The service whose traces are searched for [default: the one with most spans]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+
+    /// What attributes they must have, as search_traces takes it
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) attributes: Option<String>,
 }
 
 /// Make synthetic traces, in the lake or as an OTLP file

@@ -45,6 +45,11 @@ impl Context {
         self.runtime.block_on(future)
     }
 
+    /// What spawns and waits as [`block_on`](Self::block_on) does.
+    pub(crate) fn handle(&self) -> tokio::runtime::Handle {
+        self.runtime.handle().clone()
+    }
+
     /// The lake, which must exist.
     pub(crate) fn open_lake(&self) -> Result<Lake> {
         self.open(&self.lake_url)

@@ -15,10 +15,12 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Context, Helper};
 
 use super::catalog::Catalog;
-use super::completion::{self, KEYWORDS};
+use super::completion::{self, Completion, KEYWORDS};
+use super::known_names::KnownNames;
 use super::prompt_command::PromptCommand;
 use super::statement;
 use super::terminal::Style;
+use super::wanted_names::{Wanted, wanted};
 use crate::{Error, Result};
 
 const HISTORY_ENTRIES: usize = 10_000;
@@ -41,7 +43,7 @@ pub(crate) struct Editor {
 
 impl Editor {
     /// An editor with the history of earlier sessions.
-    pub(crate) fn try_new(catalog: Catalog, color: bool) -> Result<Self> {
+    pub(crate) fn try_new(catalog: Catalog, names: KnownNames, color: bool) -> Result<Self> {
         let unusable =
             |error| Error::internal("the terminal cannot be used for a prompt").with_source(error);
         let config = Config::builder()
@@ -54,6 +56,7 @@ impl Editor {
         let mut editor = rustyline::Editor::with_config(config).map_err(unusable)?;
         editor.set_helper(Some(PromptAssistant {
             catalog,
+            names,
             files: FilenameCompleter::new(),
             color,
         }));
@@ -111,8 +114,21 @@ fn history_path() -> Option<PathBuf> {
 
 struct PromptAssistant {
     catalog: Catalog,
+    names: KnownNames,
     files: FilenameCompleter,
     color: bool,
+}
+
+impl PromptAssistant {
+    /// Names as they stand between quotes, and not those that would garble the line.
+    fn words_in_quotes(&self, wanted: &Wanted, typed: &str) -> Vec<String> {
+        let names = self.names.names(wanted, &typed.replace("''", "'"));
+        let names = names.into_iter();
+        names
+            .filter(|name| !name.chars().any(char::is_control))
+            .map(|name| name.replace('\'', "''"))
+            .collect()
+    }
 }
 
 impl Helper for PromptAssistant {}
@@ -146,7 +162,14 @@ impl Completer for PromptAssistant {
         if [r"\i ", r"\o "].iter().any(|name| line.starts_with(name)) {
             return self.files.complete_path(line, cursor);
         }
-        let completion = completion::complete(line, cursor, &self.catalog);
+        let before = line.get(..cursor).unwrap_or(line);
+        let completion = match wanted(before) {
+            Some((wanted, start)) => Completion {
+                start,
+                words: self.words_in_quotes(&wanted, &before[start..]),
+            },
+            None => completion::complete(line, cursor, &self.catalog),
+        };
         let pair = |word: String| Pair {
             display: word.clone(),
             replacement: word,

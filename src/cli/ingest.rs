@@ -200,7 +200,7 @@ fn as_text(report: &IngestReport, source_count: u64, interrupted: bool) -> Strin
             "ingested"
         },
         counted(report.span_count, "span"),
-        counted(report.trace_count, "trace"),
+        trace_count(report),
         counted(source_count, "input"),
         duration(report.elapsed),
         count(per_second(report.span_count, report.elapsed)),
@@ -223,6 +223,15 @@ fn as_text(report: &IngestReport, source_count: u64, interrupted: bool) -> Strin
     text
 }
 
+/// Of very many traces only so many are told apart.
+fn trace_count(report: &IngestReport) -> String {
+    let traces = counted(report.trace_count, "trace");
+    if report.trace_count_is_minimum {
+        return format!("at least {traces}");
+    }
+    traces
+}
+
 fn as_json(report: &IngestReport, source_count: u64, interrupted: bool) -> String {
     let rejections: Vec<_> = report
         .rejections
@@ -241,6 +250,7 @@ fn as_json(report: &IngestReport, source_count: u64, interrupted: bool) -> Strin
         "source_count": source_count,
         "span_count": report.span_count,
         "trace_count": report.trace_count,
+        "trace_count_is_minimum": report.trace_count_is_minimum,
         "rejected_span_count": report.rejected_span_count,
         "rejection_count": report.rejection_count,
         "rejections": rejections,
@@ -281,6 +291,13 @@ mod tests {
             "ingested 1,000 spans of 100 traces from 3 inputs in 500.0 ms (2,000 spans/s)\n\
              read 2.0 MiB, wrote 58.6 KiB in 2 files and 1 commit (60.0 bytes a span)\n\
              skipped 7 spans in 25 places"
+        );
+        let many = IngestReport {
+            trace_count_is_minimum: true,
+            ..report()
+        };
+        assert!(
+            as_text(&many, 1, false).contains("1,000 spans of at least 100 traces from 1 input ")
         );
         assert!(as_text(&report(), 3, true).starts_with("interrupted; committed 1,000 spans"));
     }

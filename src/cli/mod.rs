@@ -7,6 +7,7 @@ mod args;
 mod context;
 mod run;
 
+mod bench;
 mod compact;
 mod demo;
 mod expire;
@@ -23,6 +24,8 @@ mod vacuum;
 
 mod catalog;
 mod completion;
+mod wanted_names;
+mod known_names;
 mod editor;
 mod prompt_command;
 

@@ -13,7 +13,8 @@ use super::context::Context;
 use super::exit::Exit;
 use super::terminal::{Style, Terminal};
 use super::{
-    compact, demo, expire, explain, generate, info, ingest, load, query, serve, sql, trace, vacuum,
+    bench, compact, demo, expire, explain, generate, info, ingest, load, query, serve, sql, trace,
+    vacuum,
 };
 use crate::{Error, Result};
 
@@ -57,6 +58,7 @@ fn run(args: Args, terminal: Terminal) -> Result<Exit> {
         Command::Compact(args) => compact::run(&context, &args),
         Command::Expire(args) => expire::run(&context, &args),
         Command::Vacuum(args) => vacuum::run(&context, &args),
+        Command::Bench(args) => bench::run(&context, &args),
         Command::Load(args) => load::run(&context, &args),
         Command::Serve(args) => serve::run(&context, &args),
         Command::Generate(args) => generate::run(&context, &args),

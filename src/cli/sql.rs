@@ -14,6 +14,7 @@ use super::context::Context;
 use super::editor::{Editor, Typed};
 use super::execution::{self, Finished};
 use super::exit::Exit;
+use super::known_names::KnownNames;
 use super::output::{Destination, OutputFormat, TableOptions};
 use super::pager;
 use super::parameter::Parameter;
@@ -104,7 +105,8 @@ impl<'a> Prompt<'a> {
     /// Asks a person for texts until they leave.
     pub(crate) fn converse(mut self) -> Result<Exit> {
         let color = self.context.terminal.colors_stdout();
-        let mut editor = Editor::try_new(self.catalog(), color)?;
+        let names = KnownNames::new(Arc::clone(&self.session), self.context.handle());
+        let mut editor = Editor::try_new(self.catalog(), names, color)?;
         loop {
             match editor.read(PROMPT)? {
                 Typed::Left => break,

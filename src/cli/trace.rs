@@ -19,7 +19,7 @@ use crate::{Error, Result};
 const WIDTH: usize = 100;
 
 /// What `--output` writes: the spans of the trace in tree order.
-const ROWS: &str = "SELECT * FROM trace($trace_id)";
+const ROWS: &str = "SELECT * FROM trace($trace_id, $max_clock_skew)";
 
 pub(crate) fn run(context: &Context, args: &TraceArgs) -> Result<Exit> {
     let lake = context.open_lake()?;
@@ -41,7 +41,10 @@ fn draw(context: &Context, lake: &Lake, args: &TraceArgs) -> Result<Exit> {
     let Some(trace) = trace else {
         return Ok(Exit::Interrupted);
     };
-    let trace = trace?.ok_or_else(|| unknown(args.id))?;
+    let mut trace = trace?.ok_or_else(|| unknown(args.id))?;
+    if let Some(limit) = args.max_clock_skew {
+        trace = Arc::new(trace.corrected(i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX))?);
+    }
     let elapsed = begin.elapsed();
     let max_spans = match args.max_spans {
         0 => usize::MAX,
@@ -80,7 +83,13 @@ fn write(context: &Context, lake: &Lake, args: &TraceArgs, format: OutputFormat)
     if context.block_on(lake.query_trace(args.id, None))?.is_none() {
         return Err(unknown(args.id));
     }
-    let parameters = [parameter::text("trace_id", &args.id.to_string())];
+    let skew = args
+        .max_clock_skew
+        .map(|limit| format!("{}ns", limit.as_nanos()));
+    let parameters = [
+        parameter::text("trace_id", &args.id.to_string()),
+        parameter::text("max_clock_skew", &skew.unwrap_or_default()),
+    ];
     let run = execution::run(&session, ROWS, &parameters, |schema| {
         format.writer(schema, &mut out, false, &table)
     });

@@ -24,6 +24,7 @@ mod trace_cache;
 mod trace_lookup;
 mod traces;
 mod trace_queries;
+mod time_range_stats;
 
 pub use commit_queue::{CommitQueue, CommitStats};
 pub use description::Description;
@@ -36,8 +37,10 @@ pub use maintenance::{CompactionReport, CompactionStep, ExpiryReport};
 pub use nested_json::NestedAsJson;
 pub use received::Receipt;
 pub use session::{QueryStream, Session, SessionOptions, Statement};
+pub use time_range_stats::StatsOptions;
 pub use trace_cache::TraceCacheStatistics;
 pub use trace_lookup::{FoundTraces, LookupOptions, MissingFile};
+pub use trace_queries::{FoundRows, TraceQuestion};
 pub use traces::Prefetch;
 
 pub use crate::storage::{ColumnSize, ColumnSizes, VacuumOutcome};

@@ -38,13 +38,14 @@ use crate::exec::{
 };
 use crate::functions::scalar::AttributeFunc;
 use crate::functions::table::{TableCalls, TraceReader, substitute_parameters};
-use crate::functions::time_range::TraceRelations;
+use crate::functions::time_range::{EdgeRelations, TraceRelations};
 use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
 use crate::span::{AttributeOutput, TraceId};
 use crate::table::{
-    Catalog, CatalogTable, IdLiterals, ItemFilters, LakeFilesTable, LakeMaintenanceTable,
+    Catalog, CatalogTable, IdLiterals, ItemFilters, LakeFiles, LakeMaintenance, ListingTable,
     NewestFirst, SpansTable, StoredComparisons, TraceScope,
 };
+use crate::trace::EdgeMode;
 
 /// The names of the lake's own tables and views.
 const RELATIONS: [&str; 14] = [
@@ -134,10 +135,10 @@ impl Session {
         }
         context.register_table("spans", spans)?;
         context.register_table("table_functions", Arc::new(table_functions()?))?;
-        let files = LakeFilesTable::new(Arc::clone(lake.log()));
+        let files = ListingTable::new(LakeFiles::new(Arc::clone(lake.log())));
         context.register_table("lake_files", Arc::new(files))?;
-        let maintenance = LakeMaintenanceTable::new(Arc::clone(lake.maintenance_log()));
-        context.register_table("lake_maintenance", Arc::new(maintenance))?;
+        let maintenance = LakeMaintenance::new(Arc::clone(lake.maintenance_log()));
+        context.register_table("lake_maintenance", Arc::new(ListingTable::new(maintenance)))?;
         views::register(&context).await?;
         Ok(Self {
             lake: lake.clone(),
@@ -280,15 +281,18 @@ fn register_trace_relations(
     for relation in exec::relations(&attribute) {
         context.register_table(relation.name(), table(relation))?;
     }
-    let calls = ServiceEdgesRelation::calls(attribute);
-    let strict = ServiceEdgesRelation::strict();
+    let edges = EdgeMode::ALL.map(|(_, mode)| {
+        let calls = ServiceEdgesRelation::new(mode, Arc::clone(&attribute));
+        EdgeRelations {
+            mode,
+            counts: table(Arc::new(EdgeCountsRelation::new(calls.clone()))),
+            calls: table(Arc::new(calls)),
+        }
+    });
     let relations = TraceRelations {
         traces: table(Arc::new(exec::TracesRelation)),
         span_tree: table(Arc::new(exec::SpanTreeRelation::default())),
-        edge_counts: table(Arc::new(EdgeCountsRelation::new(calls.clone()))),
-        service_edges: table(Arc::new(calls)),
-        strict_counts: table(Arc::new(EdgeCountsRelation::new(strict.clone()))),
-        strict_edges: table(Arc::new(strict)),
+        edges: edges.to_vec(),
     };
     for function in functions::time_range::all(&relations) {
         context.register_udtf(function.name, function.implementation);

@@ -84,15 +84,16 @@ impl EdgeFinder {
     /// The edges of a trace, of whatever time.
     pub(super) fn find(&mut self, trace: &TraceRows<'_>) -> FoundEdges<'_> {
         self.forest.rebuild(&trace.columns);
-        let mut details = EdgeDetails::default();
         if self.mode == EdgeMode::Calls {
-            self.find_peers(trace);
             self.find_links(trace);
-            details = EdgeDetails {
-                peer: &self.peer_of_row,
-                links: &self.links,
-            };
         }
+        if self.mode != EdgeMode::Strict {
+            self.find_peers(trace);
+        }
+        let details = EdgeDetails {
+            peer: &self.peer_of_row,
+            links: &self.links,
+        };
         self.edges.clear();
         let columns = &trace.columns;
         service_edges(columns, &self.forest, &details, self.mode, &mut self.edges);
@@ -121,16 +122,20 @@ impl EdgeFinder {
         }
     }
 
-    /// What CLIENT leaves say they call.
+    /// What spans say they call: by our own rules CLIENT leaves only.
     fn find_peers(&mut self, trace: &TraceRows<'_>) {
         self.peer_of_row.clear();
         self.peer_of_row.resize(trace.columns.len(), NONE);
+        let leaves_only = self.mode == EdgeMode::Calls;
         // After the links.
-        let texts: Vec<&ArrayRef> = (1..).map_while(|index| trace.range.passed(index)).collect();
+        let first = usize::from(leaves_only);
+        let texts: Vec<&ArrayRef> = (first..)
+            .map_while(|index| trace.range.passed(index))
+            .collect();
         for node in 0..self.forest.len() {
             let row = self.forest.row(node);
             let is_leaf = self.forest.child_counts()[node] == 0;
-            if !is_leaf || trace.columns.kind(row) != SpanKind::Client {
+            if leaves_only && !(is_leaf && trace.columns.kind(row) == SpanKind::Client) {
                 continue;
             }
             let place = trace.place(row) as usize;

@@ -9,14 +9,6 @@ use arrow::array::{ArrayRef, StringViewBuilder};
 use super::numbering::Numbering;
 use crate::trace::NONE;
 
-/// The attributes that name a peer; the first that is there and not empty counts.
-pub(super) const PEER_KEYS: [&str; 4] = [
-    "peer.service",
-    "server.address",
-    "db.system.name",
-    "db.system",
-];
-
 /// Numbers from here on are those of peers that no service has the name of.
 const FIRST_PEER: u32 = 1 << 31;
 

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::span::logical_schema;
 use crate::table::{SpansTable, TraceScope, trace_scan_schema};
+use crate::trace::EdgeMode;
 
 /// A relation whose rows follow from whole traces, one trace at a time.
 pub trait TraceRelation: Debug + Send + Sync {
@@ -90,7 +91,10 @@ pub fn relations(attribute: &Arc<ScalarUDF>) -> Vec<Arc<dyn TraceRelation>> {
     vec![
         Arc::new(TracesRelation),
         Arc::new(SpanTreeRelation::default()),
-        Arc::new(ServiceEdgesRelation::calls(Arc::clone(attribute))),
+        Arc::new(ServiceEdgesRelation::new(
+            EdgeMode::default(),
+            Arc::clone(attribute),
+        )),
         Arc::new(CriticalPathsRelation),
     ]
 }

@@ -17,7 +17,6 @@ use datafusion::physical_expr::projection::ProjectionExpr;
 use super::column_buffer::{id_column, time_column};
 use super::edge_finder::EdgeFinder;
 use super::needs::Needs;
-use super::peers::PEER_KEYS;
 use super::range_rows::{RangeRows, TraceRows};
 use super::relation::{RelationRows, TraceRelation};
 use crate::span::{IdKind, column, logical_schema};
@@ -25,47 +24,38 @@ use crate::table::{scan_column, stored_index, trace_scan_schema};
 use crate::trace::{EdgeKind, EdgeMode, NONE, ServiceEdge, UNFINISHED};
 
 /// A row a call: GROUP BY makes graphs of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ServiceEdgesRelation {
-    /// What looks up an attribute, for edges to what sends no spans; `None` where only parents
-    /// and children count.
-    attribute: Option<Arc<ScalarUDF>>,
+    mode: EdgeMode,
+    /// What looks up an attribute, for edges to what sends no spans.
+    attribute: Arc<ScalarUDF>,
 }
 
 impl ServiceEdgesRelation {
-    /// All edges. `attribute` is the function that looks up an attribute as text.
-    pub fn calls(attribute: Arc<ScalarUDF>) -> Self {
-        let attribute = Some(attribute);
-        Self { attribute }
-    }
-
-    /// Only those from a parent to a child of another service.
-    pub fn strict() -> Self {
-        Self::default()
+    /// Edges by the rules of a mode. `attribute` is the function that looks up an attribute as
+    /// text.
+    pub fn new(mode: EdgeMode, attribute: Arc<ScalarUDF>) -> Self {
+        Self { mode, attribute }
     }
 
     /// Which edges these are.
     pub(super) fn mode(&self) -> EdgeMode {
-        match self.attribute {
-            Some(_) => EdgeMode::Calls,
-            None => EdgeMode::Strict,
-        }
+        self.mode
     }
 
-    /// What edges need of each span beside its columns: its links, then what names a peer.
+    /// What edges need of each span beside its columns: its links where the mode follows them,
+    /// then what names a peer.
     pub(super) fn details(&self) -> Vec<ProjectionExpr> {
-        let Some(attribute) = &self.attribute else {
-            return Vec::new();
-        };
-        let links = stored_index(column::LINKS).ok().map(scan_column);
+        let links = self.follows_links().then_some(column::LINKS);
+        let links = links.and_then(|links| stored_index(links).ok().map(scan_column));
         let schema = trace_scan_schema();
-        let peers = PEER_KEYS.into_iter().filter_map(|key| {
+        let peers = self.mode.peer_keys().iter().filter_map(|key| {
             let attributes = logical_schema().index_of("attributes").ok()?;
-            let arguments = vec![scan_column(attributes).expr, physical_lit(key)];
-            let function = Arc::clone(attribute);
+            let arguments = vec![scan_column(attributes).expr, physical_lit(*key)];
+            let function = Arc::clone(&self.attribute);
             let options = Arc::new(ConfigOptions::default());
             let call = ScalarFunctionExpr::try_new(function, arguments, &schema, options).ok()?;
-            Some(ProjectionExpr::new(Arc::new(call), key.to_string()))
+            Some(ProjectionExpr::new(Arc::new(call), (*key).to_string()))
         });
         links.into_iter().chain(peers).collect()
     }

@@ -1,5 +1,7 @@
 //! The type of an attribute's value.
 
+use super::write_json_string;
+
 /// What an attribute holds: the cases of OTLP's `AnyValue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -55,6 +57,28 @@ impl ValueType {
         }
     }
 
+    /// Appends the JSON of a value of this type, of which SQL shows `text` (nothing of a null): the
+    /// same that [`super::Value::write_json`] appends.
+    pub fn write_json(self, text: &str, out: &mut String) {
+        let mut in_object = |key: &str| {
+            out.push_str("{\"");
+            out.push_str(key);
+            out.push_str("\":");
+            write_json_string(text, out);
+            out.push('}');
+        };
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::String => write_json_string(text, out),
+            Self::Bytes => in_object("$bytes"),
+            // What no digits say.
+            Self::Double if text.ends_with(['N', 'y']) => in_object("$double"),
+            Self::Int | Self::Double | Self::Bool | Self::Array | Self::Object => {
+                out.push_str(text);
+            }
+        }
+    }
+
     /// The name as SQL shows it.
     pub fn name(self) -> &'static str {
         match self {
@@ -73,7 +97,7 @@ impl ValueType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::span::Value;
+    use crate::span::{Value, render_value};
 
     #[test]
     fn the_type_is_read_off_the_json() {
@@ -83,6 +107,9 @@ mod tests {
             (Value::Int(-3), ValueType::Int),
             (Value::Double(1e300), ValueType::Double),
             (Value::Double(f64::NAN), ValueType::Double),
+            (Value::Double(f64::NEG_INFINITY), ValueType::Double),
+            (Value::String("a\"\n\u{1}".into()), ValueType::String),
+            (Value::Array(vec![Value::Int(1)]), ValueType::Array),
             (Value::Bool(false), ValueType::Bool),
             (Value::Array(vec![]), ValueType::Array),
             (Value::Object(vec![]), ValueType::Object),
@@ -96,6 +123,10 @@ mod tests {
             value.write_json(&mut json);
             assert_eq!(ValueType::of_json(&json), expected, "{json}");
             assert_eq!(ValueType::from_number(expected as u8), Some(expected));
+            let mut again = String::new();
+            let text = render_value(&json).unwrap_or_default();
+            expected.write_json(&text, &mut again);
+            assert_eq!(again, json);
         }
         assert_eq!(ValueType::from_number(8), None);
     }

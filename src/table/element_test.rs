@@ -30,8 +30,8 @@ pub(super) struct ElementTest {
 
 impl ElementTest {
     /// What a call says, where it is one of `any_attribute` and can be said of values. The columns
-    /// `text` and `number` stand for a value.
-    pub(super) fn extract(call: &ScalarFunction, text: &str, number: &str) -> Option<Self> {
+    /// stand for a value's text, its number, and whether it is there.
+    pub(super) fn extract(call: &ScalarFunction, columns: [&str; 3]) -> Option<Self> {
         if call.func.name() != ANY_ATTRIBUTE {
             return None;
         }
@@ -44,9 +44,11 @@ impl ElementTest {
             _ => return None,
         };
         let values = values.iter().map(literal).collect::<Option<Vec<_>>>()?;
+        let [text, number, exists] = columns.map(|name| Expr::Column(Column::from_name(name)));
         let columns = Columns {
-            text: Expr::Column(Column::from_name(text)),
-            number: Expr::Column(Column::from_name(number)),
+            text,
+            number,
+            exists,
         };
         Some(Self {
             scope,
@@ -59,6 +61,7 @@ impl ElementTest {
 struct Columns {
     text: Expr,
     number: Expr,
+    exists: Expr,
 }
 
 impl Columns {
@@ -69,7 +72,8 @@ impl Columns {
             return equal.into_iter().reduce(Expr::or);
         }
         let [value] = values else {
-            return None;
+            let asks_only = test == "exists" && values.is_empty();
+            return asks_only.then(|| self.exists.clone());
         };
         match test {
             "=" => self.compare(Operator::Eq, value),

@@ -16,8 +16,8 @@ use datafusion::optimizer::AnalyzerRule;
 use crate::error::Error;
 use crate::span::{IdKind, SpanId, TraceId};
 
-/// Rewrites literals that meet an id column by `=`, `<>`, `IN` or `CASE` to the form rows show:
-/// lower-case, 16-digit trace ids padded; those of `<`, `BETWEEN` and `LIKE`, which may be parts
+/// Rewrites literals that meet an id column by `=`, `<>`, `IN` or `CASE`, alone or as part of a row
+/// such as `(trace_id, span_id)`, to the form rows show: lower-case, 16-digit trace ids padded; those of `<`, `BETWEEN` and `LIKE`, which may be parts
 /// of ids, to lower case. A malformed one is an error that names it; the empty
 /// text, which dashboards send for a variable that is not set, is left and matches nothing.
 #[derive(Debug)]
@@ -52,9 +52,9 @@ impl AnalyzerRule for IdLiterals {
 fn normalize(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_equality(op) => {
-            let (left_kind, right_kind) = (id_kind(&left, schema), id_kind(&right, schema));
-            let right = map_literal(right, left_kind)?;
-            let left = map_literal(left, right_kind)?;
+            let (left_kinds, right_kinds) = (id_kinds(&left, schema), id_kinds(&right, schema));
+            let right = map_literals(right, &left_kinds)?;
+            let left = map_literals(left, &right_kinds)?;
             let changed = left.transformed || right.transformed;
             let expr = Expr::BinaryExpr(BinaryExpr::new(left.data, op, right.data));
             Transformed::new_transformed(expr, changed)
@@ -73,11 +73,11 @@ fn normalize(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             list,
             negated,
         }) => {
-            let kind = id_kind(&expr, schema);
+            let kinds = id_kinds(&expr, schema);
             let mut changed = false;
             let mut items = Vec::with_capacity(list.len());
             for item in list {
-                let item = map_literal(Box::new(item), kind)?;
+                let item = map_literals(Box::new(item), &kinds)?;
                 changed |= item.transformed;
                 items.push(*item.data);
             }
@@ -174,6 +174,44 @@ fn id_kind(expr: &Expr, schema: &DFSchema) -> Option<IdKind> {
         Expr::OuterReferenceColumn(field, _) => IdKind::of(field),
         _ => None,
     }
+}
+
+/// The kinds of the parts of a row, `(trace_id, span_id)`; of anything else that of the one value.
+fn id_kinds(expr: &Expr, schema: &DFSchema) -> Vec<Option<IdKind>> {
+    match expr {
+        Expr::ScalarFunction(call) if is_row(call) => {
+            let parts = call.args.iter();
+            parts.map(|part| id_kind(part, schema)).collect()
+        }
+        one => vec![id_kind(one, schema)],
+    }
+}
+
+/// Whether a call makes a row of its arguments.
+fn is_row(call: &ScalarFunction) -> bool {
+    call.func.name() == "struct"
+}
+
+/// A literal, or a row with literals in it, that meets something of these kinds.
+fn map_literals(expr: Box<Expr>, kinds: &[Option<IdKind>]) -> Result<Transformed<Box<Expr>>> {
+    let mut call = match *expr {
+        Expr::ScalarFunction(call) if is_row(&call) && call.args.len() == kinds.len() => call,
+        Expr::ScalarFunction(call) if is_row(&call) => {
+            return Ok(Transformed::no(Box::new(Expr::ScalarFunction(call))));
+        }
+        one => match kinds {
+            [kind] => return map_literal(Box::new(one), *kind),
+            _ => return Ok(Transformed::no(Box::new(one))),
+        },
+    };
+    let mut changed = false;
+    for (part, kind) in call.args.iter_mut().zip(kinds) {
+        let mapped = map_literal(Box::new(std::mem::take(part)), *kind)?;
+        changed |= mapped.transformed;
+        *part = *mapped.data;
+    }
+    let row = Box::new(Expr::ScalarFunction(call));
+    Ok(Transformed::new_transformed(row, changed))
 }
 
 fn map_literal(expr: Box<Expr>, kind: Option<IdKind>) -> Result<Transformed<Box<Expr>>> {

@@ -5,7 +5,9 @@
 use std::ops::Not;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringViewArray};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringViewArray, StringViewBuilder,
+};
 use datafusion::common::Result as DataFusionResult;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::physical_plan::PhysicalExpr;
@@ -242,7 +244,9 @@ fn of_terms(terms: &Terms, expr: &Arc<dyn PhysicalExpr>) -> RowMatches {
         return RowMatches::of(terms.presence().rows, false);
     }
     let texts = terms.texts();
-    let Ok(holds) = value_batch(texts, true, expr).and_then(|batch| evaluated(expr, &batch)) else {
+    let json = asks_for(expr, JSON_COLUMN).then(|| json_of(terms));
+    let holds = value_batch((texts, json), true, expr).and_then(|batch| evaluated(expr, &batch));
+    let Ok(holds) = holds else {
         return RowMatches::of(terms.presence().rows, false);
     };
     let passing = (0..holds.len()).filter(|place| holds.is_valid(*place) && holds.value(*place));
@@ -260,25 +264,52 @@ fn of_terms(terms: &Terms, expr: &Arc<dyn PhysicalExpr>) -> RowMatches {
 /// Whether a condition holds for a span without the attribute.
 fn of_absent(expr: &Arc<dyn PhysicalExpr>) -> DataFusionResult<bool> {
     let nothing = StringViewArray::new_null(1);
-    let holds = evaluated(expr, &value_batch(&nothing, false, expr)?)?;
+    let holds = evaluated(expr, &value_batch((&nothing, None), false, expr)?)?;
     Ok(holds.is_valid(0) && holds.value(0))
 }
 
-/// The columns of values for a condition; numbers are made only where they are asked for.
+/// The places of columns among those of [`value_schema`] that are made only where a condition asks
+/// for them.
+const NUMBER_COLUMN: usize = 1;
+const JSON_COLUMN: usize = 3;
+
+fn asks_for(expr: &Arc<dyn PhysicalExpr>, column: usize) -> bool {
+    let asked = datafusion::physical_expr::utils::collect_columns(expr);
+    asked.iter().any(|asked| asked.index() == column)
+}
+
+/// The JSON of each value, as [`Value::write_json`](crate::span::Value::write_json) wrote it.
+fn json_of(terms: &Terms) -> StringViewArray {
+    let mut all = StringViewBuilder::with_capacity(terms.len());
+    let mut json = String::new();
+    terms.each_value(|_, text, value_type| {
+        json.clear();
+        value_type.write_json(text, &mut json);
+        all.append_value(&json);
+    });
+    all.finish()
+}
+
+/// The columns of values for a condition.
 fn value_batch(
-    texts: &StringViewArray,
+    (texts, json): (&StringViewArray, Option<StringViewArray>),
     exists: bool,
     expr: &Arc<dyn PhysicalExpr>,
 ) -> DataFusionResult<RecordBatch> {
-    let asks = datafusion::physical_expr::utils::collect_columns(expr);
-    let numbers: ArrayRef = if asks.iter().any(|column| column.index() == 1) {
+    let numbers: ArrayRef = if asks_for(expr, NUMBER_COLUMN) {
         let number = |text: Option<&str>| text.and_then(|text| text.parse::<f64>().ok());
         Arc::new(texts.iter().map(number).collect::<Float64Array>())
     } else {
         Arc::new(Float64Array::new_null(texts.len()))
     };
     let exists: ArrayRef = Arc::new(BooleanArray::from(vec![exists; texts.len()]));
-    let columns = vec![Arc::new(texts.clone()) as ArrayRef, numbers, exists];
+    let json = json.unwrap_or_else(|| StringViewArray::new_null(texts.len()));
+    let columns = vec![
+        Arc::new(texts.clone()) as ArrayRef,
+        numbers,
+        exists,
+        Arc::new(json),
+    ];
     Ok(RecordBatch::try_new(value_schema(), columns)?)
 }
 

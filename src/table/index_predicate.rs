@@ -32,6 +32,8 @@ const TEXT: &str = "text";
 const NUMBER: &str = "number";
 /// The column that stands for whether there is an attribute.
 const EXISTS: &str = "exists";
+/// The column that stands for an attribute as JSON.
+const JSON: &str = "json";
 
 /// The column that stands for the name of any event of a span.
 pub(super) const EVENT_NAME: &str = "event_name";
@@ -63,7 +65,8 @@ pub(super) enum Test {
 pub(super) enum Condition {
     /// Any row may pass.
     Unknown,
-    /// The time of the row, of which [`super::predicate::SpanPredicate`] knows.
+    /// The time of the row, of which [`super::predicate::SpanPredicate`] knows: a bound that every
+    /// row must meet.
     Time,
     /// All of these.
     All(Vec<Condition>),
@@ -89,7 +92,7 @@ impl IndexPredicate {
             subjects: Vec::new(),
             conditions: Vec::new(),
         };
-        predicate.conditions = predicate.all(filters.iter().collect());
+        predicate.conditions = predicate.all(filters.iter().collect(), &Condition::Time);
         predicate
     }
 
@@ -113,12 +116,13 @@ impl IndexPredicate {
         count
     }
 
-    fn all(&mut self, conjuncts: Vec<&Expr>) -> Vec<Condition> {
+    /// What must hold for all of these to be true; bounds of the start time are `time`.
+    fn all(&mut self, conjuncts: Vec<&Expr>, time: &Condition) -> Vec<Condition> {
         let mut operation: Option<Expr> = None;
         let mut conditions = Vec::new();
         for conjunct in conjuncts {
             if is_about_time(conjunct) {
-                conditions.push(Condition::Time);
+                conditions.push(time.clone());
             } else if subject_of(conjunct) == Some(Subject::Operation) {
                 // Together they say more than one by one: they are about the same operation.
                 operation = Some(match operation {
@@ -153,8 +157,11 @@ impl IndexPredicate {
             Expr::Alias(alias) => self.condition(&alias.expr, negated),
             Expr::Not(inner) => self.condition(inner, !negated),
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (op, negated) {
+                // The pruning of files knows of bounds of the whole, not of those of a part that
+                // other rows need not meet.
                 (Operator::And, false) => {
-                    Condition::All(self.all(vec![left.as_ref(), right.as_ref()]))
+                    let parts = vec![left.as_ref(), right.as_ref()];
+                    Condition::All(self.all(parts, &Condition::Unknown))
                 }
                 (Operator::Or, true) => Condition::All(vec![
                     self.condition(left, true),
@@ -185,7 +192,7 @@ impl IndexPredicate {
 
     /// What must hold for some element of a list to pass a test.
     fn element(&mut self, call: &ScalarFunction) -> Condition {
-        let Some(element) = ElementTest::extract(call, TEXT, NUMBER) else {
+        let Some(element) = ElementTest::extract(call, [TEXT, NUMBER, EXISTS]) else {
             return Condition::Unknown;
         };
         let subject = Subject::Attribute(element.scope, element.key);
@@ -296,7 +303,7 @@ pub(super) fn subject_of(expr: &Expr) -> Option<Subject> {
     subject
 }
 
-/// The attribute whose text or number a call returns.
+/// The attribute of which a call returns what one of the columns stands for.
 fn attribute_of(function: &ScalarFunction) -> Option<(AttributeScope, &str)> {
     column_of(function.func.name())?;
     let [Expr::Column(column), Expr::Literal(key, _)] = function.args.as_slice() else {
@@ -319,6 +326,7 @@ fn column_of(function: &str) -> Option<&'static str> {
         (AttributeOutput::Text, TEXT),
         (AttributeOutput::Double, NUMBER),
         (AttributeOutput::Exists, EXISTS),
+        (AttributeOutput::Json, JSON),
     ];
     let found = columns
         .iter()
@@ -359,14 +367,15 @@ fn texts_of(expr: &Expr) -> Option<Vec<String>> {
     }
 }
 
-/// The columns on which conditions about an attribute are evaluated: its text, its number and
-/// whether it is there.
+/// The columns on which conditions about an attribute are evaluated: its text, its number,
+/// whether it is there, and its JSON.
 pub(super) fn value_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Arc::new(Schema::new(vec![
             Field::new(TEXT, DataType::Utf8View, true),
             Field::new(NUMBER, DataType::Float64, true),
             Field::new(EXISTS, DataType::Boolean, false),
+            Field::new(JSON, DataType::Utf8View, true),
         ]))
     });
     Arc::clone(&SCHEMA)

@@ -1,6 +1,6 @@
 //! The `lake_files` table: one row a file of the lake, with what the log knows of it.
 //!
-//! Read [`LakeFilesTable`].
+//! Read [`LakeFiles`].
 
 use std::sync::Arc;
 
@@ -9,23 +9,19 @@ use arrow::array::{
     TimestampMillisecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
-use datafusion::datasource::{MemTable, TableType};
-use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::ExecutionPlan;
 
+use super::listing::Listing;
 use crate::storage::{Bucket, LakeFile, Log, Snapshot};
 
 /// The files of a lake as a table; each scan sees the lake's last known snapshot.
 #[derive(Debug)]
-pub struct LakeFilesTable {
+pub struct LakeFiles {
     log: Arc<Log>,
     schema: SchemaRef,
 }
 
-impl LakeFilesTable {
+impl LakeFiles {
     /// The table of the files that `log` lists.
     pub fn new(log: Arc<Log>) -> Self {
         let time = |unit| DataType::Timestamp(unit, Some("UTC".into()));
@@ -105,25 +101,12 @@ fn bucket(file: &LakeFile) -> Option<(u32, u32)> {
     }
 }
 
-#[async_trait]
-impl TableProvider for LakeFilesTable {
+impl Listing for LakeFiles {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let batch = self.batch(&self.log.snapshot())?;
-        let table = MemTable::try_new(Arc::clone(&self.schema), vec![vec![batch]])?;
-        table.scan(state, projection, filters, limit).await
+    fn rows(&self) -> Result<RecordBatch> {
+        self.batch(&self.log.snapshot())
     }
 }

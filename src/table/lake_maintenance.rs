@@ -1,28 +1,24 @@
 //! The `lake_maintenance` table: one row a work that this process did on the lake.
 //!
-//! Read [`LakeMaintenanceTable`].
+//! Read [`LakeMaintenance`].
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
-use datafusion::datasource::{MemTable, TableType};
-use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::ExecutionPlan;
 
+use super::listing::Listing;
 use crate::storage::{MaintenanceLog, MaintenanceRecord};
 
 /// The works done as a table; each scan sees those done until then.
 #[derive(Debug)]
-pub struct LakeMaintenanceTable {
+pub struct LakeMaintenance {
     log: Arc<MaintenanceLog>,
     schema: SchemaRef,
 }
 
-impl LakeMaintenanceTable {
+impl LakeMaintenance {
     /// The table of the works that `log` remembers.
     pub fn new(log: Arc<MaintenanceLog>) -> Self {
         let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
@@ -76,24 +72,12 @@ impl LakeMaintenanceTable {
     }
 }
 
-#[async_trait]
-impl TableProvider for LakeMaintenanceTable {
+impl Listing for LakeMaintenance {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let table = MemTable::try_new(self.schema(), vec![vec![self.batch()?]])?;
-        table.scan(state, projection, filters, limit).await
+    fn rows(&self) -> Result<RecordBatch> {
+        self.batch()
     }
 }

@@ -33,6 +33,21 @@ impl EdgeMode {
         ("zipkin", Self::Zipkin),
     ];
 
+    /// The attributes by which a span says whom it calls, the first that is there and not empty
+    /// going before; none where nobody asks for them.
+    pub fn peer_keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Calls => &[
+                "peer.service",
+                "server.address",
+                "db.system.name",
+                "db.system",
+            ],
+            Self::Strict => &[],
+            Self::Jaeger | Self::Zipkin => &["peer.service"],
+        }
+    }
+
     /// The mode of that name, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
         let named = |(known, _): &&(&str, Self)| known.eq_ignore_ascii_case(name);
@@ -100,8 +115,7 @@ pub enum LinkTarget {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EdgeDetails<'a> {
     /// For each row the number, among those of services, of what it says it calls ([`NONE`] where
-    /// it does not say): its first non-empty attribute of `peer.service`, `server.address`,
-    /// `db.system.name` and `db.system`; by the rules of Jaeger and Zipkin `peer.service` alone.
+    /// it does not say): its first non-empty attribute of [`EdgeMode::peer_keys`].
     pub peer: &'a [u32],
     /// Links of spans, by row.
     pub links: &'a [(u32, LinkTarget)],
@@ -171,12 +185,24 @@ impl ServiceEdge {
     fn new(
         columns: &TraceColumns<'_>,
         forest: &Forest,
+        services: (u32, u32),
+        kind: EdgeKind,
+        nodes: (u32, usize),
+    ) -> Option<Self> {
+        let edge = Self::of_known(columns, forest, services, kind, nodes)?;
+        (edge.caller != edge.callee).then_some(edge)
+    }
+
+    /// The edge of which a node is the called side, if the services are known.
+    pub(super) fn of_known(
+        columns: &TraceColumns<'_>,
+        forest: &Forest,
         (caller, callee): (u32, u32),
         kind: EdgeKind,
         (caller_node, node): (u32, usize),
     ) -> Option<Self> {
         let row = forest.row(node);
-        (caller != callee && caller != NONE && callee != NONE).then(|| Self {
+        (caller != NONE && callee != NONE).then(|| Self {
             caller,
             callee,
             kind,
@@ -319,46 +345,12 @@ impl Links {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::spans;
+    use super::super::testing::{edge_texts, spans};
     use super::*;
 
     /// The edges as `caller>callee kind`, with `!` where they failed.
     fn edges(rows: &[&str], peers: &[(usize, &str)], links: &[(u32, u64)]) -> Vec<String> {
-        edges_in(EdgeMode::Calls, rows, peers, links)
-    }
-
-    fn edges_in(
-        mode: EdgeMode,
-        rows: &[&str],
-        peers: &[(usize, &str)],
-        links: &[(u32, u64)],
-    ) -> Vec<String> {
-        let mut buffer = spans(rows);
-        let mut peer = vec![NONE; rows.len()];
-        for (row, name) in peers {
-            peer[*row] = buffer.service(name);
-        }
-        let links: Vec<_> = links
-            .iter()
-            .map(|(row, id)| (*row, LinkTarget::Span(*id)))
-            .collect();
-        let details = EdgeDetails {
-            peer: &peer,
-            links: &links,
-        };
-        let columns = buffer.columns();
-        let forest = Forest::new(&columns);
-        let mut found = Vec::new();
-        service_edges(&columns, &forest, &details, mode, &mut found);
-        let name = |number| buffer.service_name(number).unwrap();
-        found
-            .iter()
-            .map(|edge| {
-                let failed = if edge.is_error { "!" } else { "" };
-                let (caller, callee) = (name(edge.caller), name(edge.callee));
-                format!("{caller}>{callee} {}{failed}", edge.kind.name())
-            })
-            .collect()
+        edge_texts(EdgeMode::Calls, rows, peers, links)
     }
 
     #[test]
@@ -445,7 +437,7 @@ mod tests {
         let rows = ["1 - 0 9 web CLIENT ERROR", "2 1 2 3 app SERVER"];
         assert_eq!(edges(&rows, &[], &[]), ["web>app call!"]);
         assert_eq!(
-            edges_in(EdgeMode::Strict, &rows, &[], &[]),
+            edge_texts(EdgeMode::Strict, &rows, &[], &[]),
             ["web>app call"]
         );
     }
@@ -460,7 +452,7 @@ mod tests {
             "5 4 2 3 db",
             "6 - 2 3 db PRODUCER",
         ];
-        let found = edges_in(EdgeMode::Strict, &rows, &[(2, "pg")], &[(1, 6)]);
+        let found = edge_texts(EdgeMode::Strict, &rows, &[(2, "pg")], &[(1, 6)]);
         assert_eq!(found, ["web>app messaging"]);
     }
 }

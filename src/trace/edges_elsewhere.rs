@@ -6,25 +6,6 @@ use super::edges::{EdgeKind, ServiceEdge, is_kind};
 use super::{Forest, NONE, Placement, TraceColumns};
 use crate::span::SpanKind;
 
-fn edge(
-    columns: &TraceColumns<'_>,
-    forest: &Forest,
-    (caller, callee): (u32, u32),
-    kind: EdgeKind,
-    (caller_node, node): (u32, usize),
-) -> Option<ServiceEdge> {
-    let row = forest.row(node);
-    (caller != NONE && callee != NONE).then(|| ServiceEdge {
-        caller,
-        callee,
-        kind,
-        node: node as u32,
-        caller_node,
-        duration_nano: columns.raw_duration(row),
-        is_error: columns.has_error(row),
-    })
-}
-
 /// Appends the edges that Jaeger's dependency job finds
 /// (<https://github.com/jaegertracing/spark-dependencies>): one for each span whose parent is in
 /// the trace, within a service too, and one more for a span with a parent and without children
@@ -53,12 +34,20 @@ pub(super) fn jaeger_edges(
         };
         let services = (columns.service(from), service);
         let nodes = (parent as u32, node);
-        edges.extend(edge(columns, forest, services, kind, nodes));
+        edges.extend(ServiceEdge::of_known(
+            columns, forest, services, kind, nodes,
+        ));
         if forest.child_count(node) == 0 {
             let peer = peer.get(row).copied().unwrap_or(NONE);
             let nodes = (node as u32, node);
             let services = (service, peer);
-            edges.extend(edge(columns, forest, services, EdgeKind::Virtual, nodes));
+            edges.extend(ServiceEdge::of_known(
+                columns,
+                forest,
+                services,
+                EdgeKind::Virtual,
+                nodes,
+            ));
         }
     }
 }
@@ -141,7 +130,8 @@ impl<'a> ZipkinEdges<'a> {
             kind => kind,
         };
         let mut push = |services, kind, from, has_error: bool| {
-            let found = edge(self.columns, self.forest, services, kind, (from, node));
+            let nodes = (from, node);
+            let found = ServiceEdge::of_known(self.columns, self.forest, services, kind, nodes);
             edges.extend(found.map(|edge| ServiceEdge {
                 is_error: has_error,
                 ..edge
@@ -192,34 +182,11 @@ impl<'a> ZipkinEdges<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::spans;
-    use super::super::{EdgeDetails, EdgeMode, service_edges};
-    use super::*;
+    use super::super::EdgeMode;
+    use super::super::testing::edge_texts;
 
-    /// The edges as `caller>callee kind`, with `!` where they failed.
     fn edges(mode: EdgeMode, rows: &[&str], peers: &[(usize, &str)]) -> Vec<String> {
-        let mut buffer = spans(rows);
-        let mut peer = vec![NONE; rows.len()];
-        for (row, name) in peers {
-            peer[*row] = buffer.service(name);
-        }
-        let details = EdgeDetails {
-            peer: &peer,
-            links: &[],
-        };
-        let columns = buffer.columns();
-        let forest = Forest::new(&columns);
-        let mut found = Vec::new();
-        service_edges(&columns, &forest, &details, mode, &mut found);
-        let name = |number| buffer.service_name(number).unwrap();
-        found
-            .iter()
-            .map(|edge| {
-                let failed = if edge.is_error { "!" } else { "" };
-                let (caller, callee) = (name(edge.caller), name(edge.callee));
-                format!("{caller}>{callee} {}{failed}", edge.kind.name())
-            })
-            .collect()
+        edge_texts(mode, rows, peers, &[])
     }
 
     #[test]

@@ -19,8 +19,11 @@ mod diff;
 mod duration;
 mod tree;
 mod whole_trace;
+mod corrected;
 mod reference;
 mod waterfall;
+mod waterfall_layout;
+mod waterfall_text;
 
 #[cfg(test)]
 mod testing;
@@ -38,5 +41,6 @@ pub use self_time::SelfTimes;
 pub use skew::ClockSkew;
 pub use stats::{ServiceSet, ServiceStats, TraceSummary, service_stats};
 pub use tree::{TraceNode, TraceSpan, TraceTree};
-pub use waterfall::{DrawnSpan, Waterfall, escape_text};
+pub use waterfall::{DrawnSpan, Waterfall};
+pub use waterfall_text::escape_text;
 pub use whole_trace::Trace;

@@ -4,7 +4,10 @@
 use proptest::prelude::*;
 
 use super::critical_path::PathSection;
-use super::{Forest, NO_OFFSET, SpanRow, TraceBuffer, TraceColumns, UNFINISHED};
+use super::{
+    EdgeDetails, EdgeMode, Forest, LinkTarget, NO_OFFSET, NONE, SpanRow, TraceBuffer, TraceColumns,
+    UNFINISHED, service_edges,
+};
 use crate::span::{SpanId, SpanKind, StatusCode};
 
 /// Spans from lines `id parent start duration service [KIND] [ERROR] [name]`: `-` is no parent, a
@@ -13,6 +16,39 @@ pub(super) fn spans(rows: &[&str]) -> TraceBuffer {
     let mut buffer = TraceBuffer::default();
     push_spans(&mut buffer, rows);
     buffer
+}
+
+/// The edges of spans as `caller>callee kind`, with `!` where they failed. Rows have peers and links
+/// to other rows' ids.
+pub(super) fn edge_texts(
+    mode: EdgeMode,
+    rows: &[&str],
+    peers: &[(usize, &str)],
+    links: &[(u32, u64)],
+) -> Vec<String> {
+    let mut buffer = spans(rows);
+    let mut peer = vec![NONE; rows.len()];
+    for (row, name) in peers {
+        peer[*row] = buffer.service(name);
+    }
+    let links: Vec<_> = links
+        .iter()
+        .map(|(row, id)| (*row, LinkTarget::Span(*id)))
+        .collect();
+    let details = EdgeDetails {
+        peer: &peer,
+        links: &links,
+    };
+    let columns = buffer.columns();
+    let mut found = Vec::new();
+    service_edges(&columns, &Forest::new(&columns), &details, mode, &mut found);
+    let name = |number| buffer.service_name(number).unwrap();
+    let texts = found.iter().map(|edge| {
+        let failed = if edge.is_error { "!" } else { "" };
+        let (caller, callee) = (name(edge.caller), name(edge.callee));
+        format!("{caller}>{callee} {}{failed}", edge.kind.name())
+    });
+    texts.collect()
 }
 
 pub(super) fn push_spans(buffer: &mut TraceBuffer, rows: &[&str]) {

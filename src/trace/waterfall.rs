@@ -11,10 +11,12 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use crate::span::StatusCode;
 
+use super::waterfall_layout::{DURATION_WIDTH, Layout, TimeRange, bar_of_eighths};
+use super::waterfall_text::{counted, display_name, shorten};
 use super::{Placement, TraceNode, TraceTree, format_duration};
 
 /// How a trace is drawn.
@@ -40,10 +42,6 @@ pub struct DrawnSpan {
 
 /// The narrowest drawing; a narrower one is drawn this wide.
 const MIN_WIDTH: usize = 40;
-/// What a duration takes at most: `-106751d 23h`, and mostly less.
-const DURATION_WIDTH: usize = 9;
-/// Eighths of a character's width, filled from the left.
-const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 /// Colors of services, of the 256 of terminals: well apart, legible on black and on white.
 const SERVICE_COLORS: [u8; 10] = [33, 35, 172, 135, 37, 168, 64, 99, 136, 73];
 const RED: &str = "\x1b[31m";
@@ -353,85 +351,6 @@ impl Waterfall {
     }
 }
 
-/// How a line's width is shared out.
-struct Layout {
-    label_width: usize,
-    /// What a level of the tree takes.
-    indent: usize,
-    /// How many levels above a node are shown.
-    max_guides: usize,
-    bar_width: usize,
-    range: TimeRange,
-}
-
-impl Layout {
-    /// The layout for these nodes, of which the first `drawn` are drawn.
-    fn new(width: usize, nodes: &[TraceNode], drawn: usize) -> Self {
-        // A space before the duration and two after it.
-        let free = width - DURATION_WIDTH - 3;
-        let bar_width = (free * 2 / 5).max(8);
-        let label_width = free - bar_width;
-        let depths = nodes.iter().take(drawn).map(|node| node.depth);
-        let max_depth = depths.max().unwrap_or(0);
-        let indent = [3, 2]
-            .into_iter()
-            .find(|indent| max_depth * indent <= label_width * 3 / 5)
-            .unwrap_or(1);
-        Self {
-            label_width,
-            indent,
-            max_guides: if indent == 1 {
-                label_width * 2 / 5
-            } else {
-                max_depth
-            },
-            bar_width,
-            range: TimeRange::of(nodes),
-        }
-    }
-}
-
-/// The time between the earliest start and the latest end.
-#[derive(Clone, Copy)]
-struct TimeRange {
-    start: i64,
-    end: i64,
-    empty: bool,
-}
-
-impl TimeRange {
-    fn of(nodes: &[TraceNode]) -> Self {
-        let mut range = Self {
-            start: i64::MAX,
-            end: i64::MIN,
-            empty: nodes.is_empty(),
-        };
-        for node in nodes {
-            let start = node.span.start_time_unix_nano;
-            let duration = node.span.duration_nano.unwrap_or(0).max(0);
-            range.start = range.start.min(start);
-            range.end = range.end.max(start.saturating_add(duration));
-        }
-        range
-    }
-
-    fn length(&self) -> Option<i64> {
-        (!self.empty).then(|| self.end.saturating_sub(self.start))
-    }
-
-    /// A moment as eighths of columns from the left edge, rounded to the nearest.
-    fn eighths(&self, nano: i64, columns: usize) -> usize {
-        let length = i128::from(self.end) - i128::from(self.start);
-        if length <= 0 {
-            return 0;
-        }
-        let offset = (i128::from(nano) - i128::from(self.start)).clamp(0, length);
-        let whole = columns as i128 * 8;
-        // At most `whole`, so the conversion cannot fail.
-        usize::try_from((offset * whole + length / 2) / length).unwrap_or(0)
-    }
-}
-
 /// Colors in the order in which services appear.
 #[derive(Default)]
 struct ServiceColors {
@@ -445,30 +364,6 @@ impl ServiceColors {
         let color = SERVICE_COLORS[index % SERVICE_COLORS.len()];
         format!("\x1b[38;5;{color}m")
     }
-}
-
-/// A bar from one eighth to another, from the column of the first on. A terminal fills a column
-/// from the left only, or its right half: a start in the right half of a column that the bar
-/// leaves is drawn so, any other at the column's edge. Within one column only the length counts.
-fn bar_of_eighths(from: usize, to: usize) -> String {
-    let mut bar = String::new();
-    let mut at = from - from % 8;
-    if to < at + 8 {
-        bar.push(EIGHTHS[to - from - 1]);
-        return bar;
-    }
-    if from % 8 >= 4 && to >= at + 8 {
-        bar.push('▐');
-        at += 8;
-    }
-    while at + 8 <= to {
-        bar.push('█');
-        at += 8;
-    }
-    if to > at {
-        bar.push(EIGHTHS[to - at - 1]);
-    }
-    bar
 }
 
 /// For each node whether no sibling follows it.
@@ -490,67 +385,9 @@ fn error_count(nodes: &[TraceNode]) -> usize {
         .count()
 }
 
-fn counted(count: usize, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}
-
-fn display_name(name: &str, absent: &str) -> String {
-    if name.trim().is_empty() {
-        absent.to_string()
-    } else {
-        escape_text(name)
-    }
-}
-
-/// Text from a span as it may be shown on a terminal: control characters, line separators and
-/// those that turn the direction of writing are written as `\n`, `\t` or `\u{1b}`, so that no
-/// name can move the cursor or forge a line.
-pub fn escape_text(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' | '\r' | '\t' => escaped.extend(character.escape_default()),
-            '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{061c}'
-            | '\u{feff}' => escaped.extend(character.escape_unicode()),
-            _ if character.is_control() => escaped.extend(character.escape_unicode()),
-            _ => escaped.push(character),
-        }
-    }
-    escaped
-}
-
-/// The text cut to `width` columns, with `…` where something was cut. Characters that take no
-/// column count as well, four for one, lest a name be a megabyte of accents.
-fn shorten(text: &str, width: usize) -> String {
-    if text.width() <= width && text.chars().count() <= width * 4 {
-        return text.to_string();
-    }
-    let Some(room) = width.checked_sub(1) else {
-        return String::new();
-    };
-    let mut cut = String::new();
-    let mut taken = 0;
-    for (index, character) in text.chars().enumerate() {
-        taken += character.width().unwrap_or(0);
-        if taken > room || index >= room * 4 {
-            break;
-        }
-        cut.push(character);
-    }
-    // What a sequence takes as a whole may be more than the sum of its characters.
-    while cut.width() > room {
-        cut.pop();
-    }
-    cut.push('…');
-    cut
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::escape_text;
     use super::*;
     use crate::span::{SpanId, SpanKind};
     use crate::trace::TraceSpan;

@@ -68,6 +68,16 @@ impl Trace {
         })
     }
 
+    /// The same trace with other values in the columns of its rows, which are no copies of one
+    /// another.
+    pub(super) fn with_rows(&self, rows: RecordBatch) -> Result<Self> {
+        let trace = Self::try_new(self.id, &[rows])?;
+        Ok(Self {
+            copy_count: self.copy_count + trace.copy_count,
+            ..trace
+        })
+    }
+
     /// The trace's id.
     pub fn id(&self) -> TraceId {
         self.id

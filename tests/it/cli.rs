@@ -11,6 +11,8 @@ fn tracelake(arguments: &[&str]) -> Output {
         .env_remove("TRACELAKE_MEMORY_LIMIT")
         .env_remove("TRACELAKE_SPILL_DIR")
         .env_remove("TRACELAKE_THREADS")
+        .env_remove("TRACELAKE_TRACE_MARGIN")
+        .env_remove("TRACELAKE_TRACE_RANGE_ROWS")
         .env_remove("TRACELAKE_LOG")
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
         .stdin(std::process::Stdio::null())
@@ -120,4 +122,39 @@ fn a_script_that_is_not_there_ends_with_3() {
     let output = tracelake(&["query", "-f", "no-such-file.sql"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("no-such-file.sql"));
+}
+
+#[test]
+fn the_readme_tells_of_every_command_and_option() {
+    let readme = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let help = text(&tracelake(&["--help"]).stdout);
+    let (_, listed) = help.split_once("Commands:").unwrap();
+    // A command's name stands alone before what it does; what it does may go on below.
+    let commands = listed.lines().skip(1).take_while(|line| !line.is_empty());
+    let names = commands.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names: Vec<&str> = names
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(names.len() > 10, "{names:?}");
+    let mut missing = Vec::new();
+    for name in names {
+        if !readme.contains(&format!("[`{name}`]")) {
+            missing.push(name.to_string());
+        }
+        let help = text(&tracelake(&[name, "--help"]).stdout);
+        for line in help.lines().map(str::trim_start) {
+            let words = line.split([' ', ',', '<', '[', '=']);
+            let options = words.filter(|word| word.starts_with("--") && word.len() > 2);
+            // Only where an option begins a line is it one of this command.
+            for option in options.take(usize::from(line.starts_with('-'))) {
+                if !readme.contains(&format!("`{option}"))
+                    && !readme.contains(&format!("{option} "))
+                {
+                    missing.push(format!("{name} {option}"));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "README.md does not tell of {missing:?}");
 }

@@ -31,6 +31,7 @@ struct Row {
     status: StatusCode,
     attributes: Vec<(String, Value)>,
     resource: Vec<(String, Value)>,
+    events: Vec<Event>,
 }
 
 /// A filter, as SQL and as what it means.
@@ -38,6 +39,13 @@ enum Filter {
     Text(Place, TextTest),
     Number(Place, &'static str, f64),
     IsNull(Place, bool),
+    /// Of a span's attribute as JSON.
+    Json(String, JsonTest),
+    /// Whether a span has an attribute, or one of its events.
+    Exists(String),
+    EventHas(String),
+    /// Of an attribute of an event.
+    EventIs(String, i64),
     Start(&'static str, i64),
     Not(Box<Filter>),
     Both(Box<Filter>, Box<Filter>),
@@ -60,8 +68,85 @@ enum TextTest {
     Matches(String, Regex),
 }
 
+enum JsonTest {
+    Compare(&'static str, String),
+    In(Vec<String>),
+    Prefix(String),
+    IsNull,
+    /// An item of a list, as JSON.
+    Item(i64, String),
+    /// A member of an object, as text.
+    Member(String, String),
+}
+
+impl JsonTest {
+    fn sql(&self, key: &str) -> String {
+        let json = format!("(attributes->{})", quoted(key));
+        match self {
+            Self::Compare(op, text) => format!("{json} {op} {}", quoted(text)),
+            Self::In(texts) => {
+                let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+                format!("{json} IN ({})", texts.join(", "))
+            }
+            Self::Prefix(text) => format!("{json} LIKE {}", quoted(&format!("{text}%"))),
+            Self::IsNull => format!("{json} IS NULL"),
+            Self::Item(place, text) => format!("({json}->{place}) = {}", quoted(text)),
+            Self::Member(member, text) => {
+                format!("({json}->>{}) = {}", quoted(member), quoted(text))
+            }
+        }
+    }
+
+    fn holds(&self, value: Option<&Value>) -> Option<bool> {
+        let json = value.map(json_of);
+        match self {
+            Self::Compare("=", text) => json.map(|json| json == *text),
+            Self::Compare("<>", text) => json.map(|json| json != *text),
+            Self::Compare(_, text) => json.map(|json| json >= *text),
+            Self::In(texts) => json.map(|json| texts.contains(&json)),
+            Self::Prefix(text) => json.map(|json| json.starts_with(text.as_str())),
+            Self::IsNull => Some(json.is_none()),
+            Self::Item(place, text) => match value? {
+                Value::Array(items) => {
+                    let item = items.get(usize::try_from(*place).ok()?)?;
+                    Some(json_of(item) == *text)
+                }
+                _ => None,
+            },
+            Self::Member(member, text) => match value? {
+                Value::Object(entries) => {
+                    let found = entries.iter().find(|(key, _)| key == member);
+                    found
+                        .and_then(|(_, value)| text_of(value))
+                        .map(|found| found == *text)
+                }
+                _ => None,
+            },
+        }
+    }
+}
+
+fn json_of(value: &Value) -> String {
+    let mut json = String::new();
+    value.write_json(&mut json);
+    json
+}
+
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+impl Row {
+    fn attribute(&self, key: &str) -> Option<&Value> {
+        let mut found = self.attributes.iter().filter(|(name, _)| name == key);
+        found.next().map(|(_, value)| value)
+    }
+
+    fn event_values(&self, key: &str) -> impl Iterator<Item = &Value> {
+        let all = self.events.iter().flat_map(|event| &event.attributes);
+        all.filter(move |(name, _)| name == key)
+            .map(|(_, value)| value)
+    }
 }
 
 impl Place {
@@ -99,11 +184,7 @@ fn text_of(value: &Value) -> Option<String> {
             use base64::Engine as _;
             Some(base64::engine::general_purpose::STANDARD.encode(bytes))
         }
-        other => {
-            let mut json = String::new();
-            other.write_json(&mut json);
-            Some(json)
-        }
+        other => Some(json_of(other)),
     }
 }
 
@@ -130,6 +211,12 @@ impl Filter {
             Self::Number(place, op, number) => format!("{} {op} {number:?}", place.sql()),
             Self::IsNull(place, true) => format!("{} IS NULL", place.sql()),
             Self::IsNull(place, false) => format!("{} IS NOT NULL", place.sql()),
+            Self::Json(key, test) => test.sql(key),
+            Self::Exists(key) => format!("attributes ? {}", quoted(key)),
+            Self::EventHas(key) => format!("any_attribute(events, {}, 'exists')", quoted(key)),
+            Self::EventIs(key, number) => {
+                format!("any_attribute(events, {}, '=', {number})", quoted(key))
+            }
             Self::Start(op, nano) => format!("start_time {op} to_timestamp_nanos({nano})"),
             Self::Not(filter) => format!("NOT ({})", filter.sql()),
             Self::Both(a, b) => format!("({} AND {})", a.sql(), b.sql()),
@@ -162,6 +249,13 @@ impl Filter {
                 })
             }
             Self::IsNull(place, wanted) => Some(place.text(row).is_none() == *wanted),
+            Self::Json(key, test) => test.holds(row.attribute(key)),
+            Self::Exists(key) => Some(row.attribute(key).is_some()),
+            Self::EventHas(key) => Some(row.event_values(key).next().is_some()),
+            Self::EventIs(key, number) => {
+                let mut values = row.event_values(key);
+                Some(values.any(|value| *value == Value::Int(*number)))
+            }
             Self::Start(">=", nano) => Some(row.start >= *nano),
             Self::Start(_, nano) => Some(row.start < *nano),
             Self::Not(filter) => filter.holds(row).map(|holds| !holds),
@@ -210,6 +304,10 @@ fn random_value(random: &mut SmallRng, key: &str) -> Value {
             5 => Value::Null,
             6 => Value::String(String::new()),
             7 => Value::Array(vec![Value::Int(1), Value::String("a,\"b".into())]),
+            8 if random.random_bool(0.5) => Value::Object(vec![
+                ("a".into(), Value::String("b".into())),
+                ("x".into(), Value::Double(f64::NEG_INFINITY)),
+            ]),
             8 => Value::Object(vec![("$bytes".into(), Value::Int(1))]),
             9 => Value::Bytes(vec![1, 2, 255]),
             10 => Value::String("line\nbreak \0 é '%_\\".into()),
@@ -250,7 +348,7 @@ fn random_filter(random: &mut SmallRng, depth: u32) -> Filter {
         .filter(|c| c.is_ascii_alphanumeric() || *c == '/')
         .collect();
     let start: String = plain.chars().take(random.random_range(1..8)).collect();
-    match random.random_range(0..12) {
+    match random.random_range(0..14) {
         0 | 1 => Filter::Text(place, TextTest::Compare("=", text)),
         2 => Filter::Text(place, TextTest::Compare("<>", text)),
         3 => Filter::Text(place, TextTest::Compare(">=", text)),
@@ -267,12 +365,42 @@ fn random_filter(random: &mut SmallRng, depth: u32) -> Filter {
             Filter::Number(place, op, [500.0, 1.5, 300.0][random.random_range(0..3)])
         }
         9 => Filter::IsNull(place, random.random_bool(0.5)),
+        11 => random_json_filter(random, key),
+        12 => match random.random_range(0..3) {
+            0 => Filter::Exists(key),
+            1 => Filter::EventHas(["k", "none"][random.random_range(0..2)].into()),
+            _ => Filter::EventIs("k".into(), random.random_range(0..11)),
+        },
         10 => {
             let nano = START + random.random_range(0..3 * HOUR);
             Filter::Start([">=", "<"][random.random_range(0..2)], nano)
         }
         _ => Filter::Text(place, TextTest::Compare("=", text)),
     }
+}
+
+fn random_json_filter(random: &mut SmallRng, key: String) -> Filter {
+    let json = json_of(&random_value(random, &key));
+    let test = match random.random_range(0..8) {
+        0 => JsonTest::Compare("<>", json),
+        1 => JsonTest::Compare(">=", json),
+        2 => JsonTest::In(vec![json, "null".into(), "500.0".into()]),
+        3 => JsonTest::Prefix(json.chars().filter(|c| *c != '\\').take(3).collect()),
+        4 => JsonTest::IsNull,
+        5 => {
+            let items = ["1", r#""a,\"b""#, "2"];
+            JsonTest::Item(
+                random.random_range(0..3),
+                (*items.choose(random).unwrap()).into(),
+            )
+        }
+        6 => JsonTest::Member(
+            "a".into(),
+            ["b", "-Infinity"][random.random_range(0..2)].into(),
+        ),
+        _ => JsonTest::Compare("=", json),
+    };
+    Filter::Json(key, test)
 }
 
 /// Spans of three hours, in the order of their ids.
@@ -337,6 +465,7 @@ fn spans(random: &mut SmallRng, count: usize) -> (Vec<arrow::array::RecordBatch>
                     status: span.status_code,
                     attributes: span.attributes.clone(),
                     resource: attributes.clone(),
+                    events: span.events.clone(),
                 });
             }
         }
@@ -596,6 +725,10 @@ async fn filters_on_events_reach_the_spans_that_hold_them() {
         ("attributes['k'] > 6 OR name = 'e0'", false),
         ("attributes['none'] IS NULL", false),
         ("attributes['none'] = 'x'", true),
+        ("(attributes->'k') = '7'", true),
+        ("attributes ? 'k' AND name = 'e2'", true),
+        ("attributes ? 'none'", true),
+        ("NOT attributes ? 'k'", false),
     ] {
         let sql = format!(
             "SELECT span_id, name, attributes FROM span_events WHERE {condition} ORDER BY 1, 2, 3"

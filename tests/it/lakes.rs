@@ -70,7 +70,8 @@ pub(crate) async fn value(session: &Session, sql: &str) -> String {
     found.remove(0).remove(0)
 }
 
-fn texts(batches: &[RecordBatch]) -> Vec<Vec<String>> {
+/// The rows of batches as texts; NULL is `NULL`.
+pub(crate) fn texts(batches: &[RecordBatch]) -> Vec<Vec<String>> {
     let options = FormatOptions::new().with_null("NULL");
     let mut rows = Vec::new();
     for batch in batches {

@@ -140,6 +140,8 @@ fn isolate(command: &mut Command, directory: &Path) {
         "TRACELAKE_MEMORY_LIMIT",
         "TRACELAKE_SPILL_DIR",
         "TRACELAKE_THREADS",
+        "TRACELAKE_TRACE_MARGIN",
+        "TRACELAKE_TRACE_RANGE_ROWS",
         "TRACELAKE_LOG",
         "PAGER",
     ] {

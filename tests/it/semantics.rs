@@ -34,20 +34,20 @@ fn fixture(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn json(name: &str) -> Option<Json> {
+pub(crate) fn json(name: &str) -> Option<Json> {
     let text = fs::read_to_string(fixture(name)?).unwrap();
     Some(serde_json::from_str(&text).unwrap())
 }
 
-fn cases(json: &Json) -> &[Json] {
+pub(crate) fn cases(json: &Json) -> &[Json] {
     json["cases"].as_array().unwrap()
 }
 
-fn text(json: &Json) -> &str {
+pub(crate) fn text(json: &Json) -> &str {
     json.as_str().unwrap_or_default()
 }
 
-fn list(json: &Json) -> &[Json] {
+pub(crate) fn list(json: &Json) -> &[Json] {
     json.as_array().map_or(&[], Vec::as_slice)
 }
 

@@ -223,3 +223,46 @@ async fn every_table_function_has_a_manual_whose_example_runs() {
         assert!(slt.is_file(), "{name} has a test of its rows");
     }
 }
+
+#[tokio::test]
+async fn the_readme_tells_of_every_relation_function_and_argument() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let mut missing = Vec::new();
+    let mut tell = |what: String| {
+        if !readme.contains(&what) {
+            missing.push(what);
+        }
+    };
+    let session = session().await;
+    let sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'";
+    for table in rows(&session, sql).await {
+        tell(format!("`{}`", table[0]));
+    }
+    for (alias, _) in COLUMN_ALIASES {
+        tell(format!("`{alias}`"));
+    }
+    for function in functions::scalar::all() {
+        tell(format!("`{}(", function.name()));
+    }
+    for function in functions::aggregate::all() {
+        tell(format!("`{}(", function.name()));
+    }
+    for (name, manual) in functions::table::manuals() {
+        let is_named = manual.syntax_example.contains("=>");
+        tell(if is_named {
+            format!("`{name}`")
+        } else {
+            format!("`{name}(")
+        });
+        // Arguments by name have a table; others may be left out where they stand in brackets.
+        for (argument, _) in manual.arguments.iter().flatten() {
+            if is_named {
+                tell(format!("`{argument}`"));
+            } else if manual.syntax_example.contains(&format!("[, {argument}")) {
+                tell(argument.clone());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "README.md does not tell of {missing:?}");
+}

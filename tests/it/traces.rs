@@ -12,13 +12,13 @@ use futures::TryStreamExt;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 use tracelake::config::{QueryConfig, StorageConfig};
-use tracelake::engine::{LookupOptions, Source};
+use tracelake::engine::{LookupOptions, Source, StatsOptions, TraceQuestion};
 use tracelake::span::{Origin, Span, SpanBatchBuilder, SpanId, TraceId};
 use tracelake::trace::Trace;
 use tracelake::workload::Workload;
 use tracelake::{Config, ErrorKind, Lake};
 
-use super::lakes::{rows, small_files, value};
+use super::lakes::{rows, small_files, texts, value};
 
 /// 2026-11-20 06:00 UTC.
 const START: i64 = 1_795_154_400_000_000_000;
@@ -372,6 +372,60 @@ async fn many_ids_come_back_in_the_order_asked_for() {
 }
 
 #[tokio::test]
+async fn statistics_of_a_time_are_those_of_sql_and_end_in_time() {
+    let material = Material::new(2_000);
+    let lake = Lake::create("memory:///", small_files(true)).await.unwrap();
+    let mut builder = SpanBatchBuilder::new();
+    for trace in 0..material.traces.len() {
+        material.push(trace, &mut builder, |_| true);
+    }
+    lake.append(builder.finish()).await.unwrap();
+    let session = lake.session().await.unwrap();
+    let range = START + HOUR..START + 3 * HOUR;
+    let service = value(&session, "SELECT service_name FROM spans LIMIT 1").await;
+    for (service, step) in [
+        (None, None),
+        (Some(service.clone()), None),
+        (None, Some(Duration::from_secs(600))),
+        (Some(service), Some(Duration::from_millis(1_234_567))),
+        (Some("nobody".to_string()), None),
+    ] {
+        let quoted = |text: &Option<String>| match text {
+            Some(text) => format!("'{text}'"),
+            None => "NULL".to_string(),
+        };
+        let interval = step.map(|step| format!("{} milliseconds", step.as_millis()));
+        let sql = format!(
+            "SELECT * FROM time_range_stats('2026-11-20T07:00:00Z', '2026-11-20T09:00:00Z', {}, {}) \
+             ORDER BY start_time",
+            quoted(&service),
+            quoted(&interval)
+        );
+        let options = StatsOptions {
+            service,
+            step,
+            ..StatsOptions::default()
+        };
+        let found = lake.time_range_stats(range.clone(), &options).await;
+        let found = texts(&[found.unwrap()]);
+        assert_eq!(found, rows(&session, &sql).await, "{sql}");
+        assert!(!found.is_empty());
+    }
+    let late = StatsOptions {
+        time_out: Some(Duration::ZERO),
+        ..StatsOptions::default()
+    };
+    let error = lake.time_range_stats(range.clone(), &late).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+    let no_step = StatsOptions {
+        step: Some(Duration::ZERO),
+        ..StatsOptions::default()
+    };
+    let error = lake.time_range_stats(range, &no_step).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_fails_the_lookup_or_is_named() {
     let material = Material::new(2_000);
     let directory = tempfile::tempdir().unwrap();
@@ -396,6 +450,16 @@ async fn what_cannot_be_read_fails_the_lookup_or_is_named() {
     assert!(!found.is_complete() && found.missing[0].path == path);
     let some = found.traces[0].as_ref().unwrap().span_count();
     assert!(some > 0 && some < material.traces[0].len());
+    // So do the questions that are asked of it.
+    let answer = fresh.trace_rows(id, TraceQuestion::Tree, &partial).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.rows.num_rows(), some);
+    assert!(!answer.is_complete() && answer.missing[0].path == path);
+    let error = fresh.tree(id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let range = START..START + HOURS * HOUR;
+    let options = StatsOptions::default();
+    assert!(fresh.time_range_stats(range, &options).await.is_err());
     // Half a trace is not kept.
     fs::write(directory.path().join(&path), kept).unwrap();
     let whole = fresh.find_traces(&[id], &partial).await.unwrap();

@@ -4,6 +4,7 @@
 //! statement, which [`substitute_parameters`] puts in their places first.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
@@ -17,8 +18,11 @@ use datafusion::logical_expr::sqlparser::ast::{
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::constant::{Constant, constant, duration_nano, no_value, whole_number, wrong};
+use super::trace_reader::TraceReader;
 use crate::error::Error;
 use crate::span::{SpanId, TraceId};
+use crate::trace::Trace;
 
 /// What a function over traces takes in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +35,13 @@ pub enum Parameter {
     Span,
     /// A whole number of at least zero that may be left out, with what it is then.
     Number(&'static str, u64),
+    /// A duration of at least zero that may be left out.
+    Duration(&'static str),
 }
 
 impl Parameter {
     fn is_optional(self) -> bool {
-        matches!(self, Self::Number(_, _))
+        matches!(self, Self::Number(_, _) | Self::Duration(_))
     }
 }
 
@@ -49,9 +55,29 @@ pub struct Arguments {
     pub span_id: Option<SpanId>,
     /// The number, or what it is where it was left out.
     pub number: u64,
+    /// How far clocks may be corrected, see [`Trace::corrected`]; not at all where not said.
+    pub max_clock_skew_nano: Option<i64>,
 }
 
 impl Arguments {
+    /// The one trace named, as it is asked for; `None` where it is not there.
+    pub(super) async fn only_trace(
+        &self,
+        reader: &dyn TraceReader,
+    ) -> crate::Result<Option<Arc<Trace>>> {
+        let found = reader.traces(&self.trace_ids).await?;
+        let found = found.into_iter().flatten().next();
+        found.map(|trace| self.corrected(trace)).transpose()
+    }
+
+    /// A trace with its clocks corrected as far as the call allows.
+    pub(super) fn corrected(&self, trace: Arc<Trace>) -> crate::Result<Arc<Trace>> {
+        match self.max_clock_skew_nano {
+            Some(limit) => Ok(Arc::new(trace.corrected(limit)?)),
+            None => Ok(trace),
+        }
+    }
+
     /// The same call for a few traces at a time.
     pub(super) fn parts(&self, at_once: usize) -> Vec<Self> {
         let parts = self.trace_ids.chunks(at_once.max(1));
@@ -93,12 +119,13 @@ impl Call {
         let mut is_empty = false;
         for (index, parameter) in parameters.iter().enumerate() {
             let value = match (exprs.get(index), parameter) {
-                (Some(expr), _) => match constant(function, expr)? {
-                    Constant::Value(value) => Some(value),
-                    Constant::Placeholder(name) => {
+                (Some(expr), _) => match constant(expr) {
+                    Some(Constant::Value(value)) => Some(value),
+                    Some(Constant::Placeholder(name)) => {
                         let arguments = Err(name);
                         return Ok(Self { arguments });
                     }
+                    None => return Err(not_constant(function, expr)),
                 },
                 (None, _) => None,
             };
@@ -113,10 +140,7 @@ impl Call {
 
     /// The values; an error where a parameter has none.
     pub(super) fn arguments(&self) -> Result<&Arguments> {
-        self.arguments.as_ref().map_err(|name| {
-            let message = format!("the parameter {name} of the statement has no value");
-            Error::invalid_input(message).into()
-        })
+        Ok(self.arguments.as_ref().map_err(|name| no_value(name))?)
     }
 }
 
@@ -156,32 +180,20 @@ impl Arguments {
                 };
                 Ok(true)
             }
-        }
-    }
-}
-
-/// What is known of an argument when the statement is planned.
-enum Constant {
-    Value(ScalarValue),
-    Placeholder(String),
-}
-
-fn constant(function: &str, expr: &Expr) -> Result<Constant> {
-    match expr {
-        Expr::Literal(value, _) => Ok(Constant::Value(value.clone())),
-        Expr::Placeholder(placeholder) => Ok(Constant::Placeholder(placeholder.id.clone())),
-        Expr::Cast(cast) => constant(function, &cast.expr),
-        Expr::Alias(alias) => constant(function, &alias.expr),
-        // A list with a parameter in it.
-        Expr::ScalarFunction(call) => {
-            for argument in &call.args {
-                if let Ok(Constant::Placeholder(name)) = constant(function, argument) {
-                    return Ok(Constant::Placeholder(name));
-                }
+            Parameter::Duration(name) => {
+                let is_given =
+                    |value: &&ScalarValue| !value.is_null() && value.try_as_str() != Some(Some(""));
+                let what = format!("`{name}` of {function}()");
+                let nanos = value.filter(is_given).map(|value| {
+                    let nanos = duration_nano(&what, value)?;
+                    (nanos >= 0)
+                        .then_some(nanos)
+                        .ok_or_else(|| wrong(&what, "at least zero", value))
+                });
+                self.max_clock_skew_nano = nanos.transpose()?;
+                Ok(true)
             }
-            Err(not_constant(function, expr))
         }
-        other => Err(not_constant(function, other)),
     }
 }
 
@@ -247,14 +259,9 @@ fn list_items(value: &ScalarValue) -> Result<Option<Vec<String>>> {
 }
 
 fn number(function: &str, name: &str, value: &ScalarValue) -> Result<u64> {
-    match value.cast_to(&DataType::UInt64) {
-        Ok(ScalarValue::UInt64(Some(number))) if value.data_type().is_integer() => Ok(number),
-        _ => {
-            let message =
-                format!("`{name}` of {function}() is a whole number of at least zero, not {value}");
-            Err(Error::invalid_input(message).into())
-        }
-    }
+    let what = format!("`{name}` of {function}()");
+    let number = whole_number(value);
+    Ok(number.ok_or_else(|| wrong(&what, "a whole number of at least zero", value))?)
 }
 
 /// Puts values in the places of parameters (`$1`, `$id`) among the arguments of table functions,

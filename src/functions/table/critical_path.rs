@@ -1,26 +1,29 @@
 //! `critical_path`: what a trace waited for, moment by moment.
 //!
-//! Read [`CriticalPathFunc`]; the definition is [`CriticalPath`]'s.
+//! Read [`FUNCTION`]; the definition is [`CriticalPath`]'s.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::logical_expr::{DocSection, Documentation};
 
-use super::arguments::{Arguments, Parameter};
+use super::arguments::Parameter;
+use super::one_trace::OneTraceFunc;
 use super::span_columns::{nano_time, picked, time_type};
-use super::trace_function::TraceFunction;
-use super::trace_reader::TraceReader;
 use crate::error::Result;
 use crate::span::IdKind;
 use crate::trace::{CriticalPath, Trace};
 
-/// `critical_path(trace_id)`.
-#[derive(Debug)]
-pub(super) struct CriticalPathFunc;
+/// `critical_path(trace_id [, max_clock_skew])`.
+pub(super) const FUNCTION: OneTraceFunc = OneTraceFunc {
+    name: "critical_path",
+    documentation,
+    parameters: &[Parameter::Trace, Parameter::Duration("max_clock_skew")],
+    schema,
+    rows: sections,
+};
 
 fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -82,55 +85,39 @@ fn sections(trace: &Trace) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
-#[async_trait]
-impl TraceFunction for CriticalPathFunc {
-    fn name(&self) -> &'static str {
-        "critical_path"
-    }
-
-    fn documentation(&self) -> Documentation {
-        Documentation::builder(
-            DocSection::default(),
-            "What a trace waited for, from its start to its end: the sections of its critical path \
-             in the order of time, each with the span waited for, its length and its `share` of \
-             the whole path. By the rules of Jaeger UI; children that outlive their parent count \
-             to its end. A trace of several roots has a path for each, told apart by \
-             `root_span_id`.",
-            "critical_path(trace_id)",
-        )
-        .with_sql_example(
-            "select service_name, name, duration_nano, round(share, 2) as share\n\
-             from critical_path('5b1e7f00c0ffee00a11ce00000000001');\n\
-             +--------------+-------------------+---------------+-------+\n\
-             | service_name | name              | duration_nano | share |\n\
-             +--------------+-------------------+---------------+-------+\n\
-             | library      | POST /loans       | 2000000       | 0.03  |\n\
-             | library      | GET               | 2000000       | 0.03  |\n\
-             | catalog      | GET /books/{isbn} | 4000000       | 0.07  |\n\
-             | catalog      | SELECT books      | 21500000      | 0.37  |\n\
-             | catalog      | GET /books/{isbn} | 4500000       | 0.08  |\n\
-             | library      | GET               | 2000000       | 0.03  |\n\
-             | library      | POST /loans       | 9000000       | 0.16  |\n\
-             | library      | send loans        | 6000000       | 0.1   |\n\
-             | library      | POST /loans       | 7000000       | 0.12  |\n\
-             +--------------+-------------------+---------------+-------+",
-        )
-        .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
-        .build()
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter::Trace]
-    }
-
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    async fn rows(&self, reader: &dyn TraceReader, arguments: &Arguments) -> Result<RecordBatch> {
-        match reader.traces(&arguments.trace_ids).await?.first() {
-            Some(Some(trace)) => sections(trace),
-            _ => Ok(RecordBatch::new_empty(schema())),
-        }
-    }
+fn documentation() -> Documentation {
+    Documentation::builder(
+        DocSection::default(),
+        "What a trace waited for, from its start to its end: the sections of its critical path \
+         in the order of time, each with the span waited for, its length and its `share` of \
+         the whole path. By the rules of Jaeger UI; children that outlive their parent count \
+         to its end. A trace of several roots has a path for each, told apart by \
+         `root_span_id`.",
+        "critical_path(trace_id [, max_clock_skew])",
+    )
+    .with_sql_example(
+        "select service_name, name, duration_nano, round(share, 2) as share\n\
+         from critical_path('5b1e7f00c0ffee00a11ce00000000001');\n\
+         +--------------+-------------------+---------------+-------+\n\
+         | service_name | name              | duration_nano | share |\n\
+         +--------------+-------------------+---------------+-------+\n\
+         | library      | POST /loans       | 2000000       | 0.03  |\n\
+         | library      | GET               | 2000000       | 0.03  |\n\
+         | catalog      | GET /books/{isbn} | 4000000       | 0.07  |\n\
+         | catalog      | SELECT books      | 21500000      | 0.37  |\n\
+         | catalog      | GET /books/{isbn} | 4500000       | 0.08  |\n\
+         | library      | GET               | 2000000       | 0.03  |\n\
+         | library      | POST /loans       | 9000000       | 0.16  |\n\
+         | library      | send loans        | 6000000       | 0.1   |\n\
+         | library      | POST /loans       | 7000000       | 0.12  |\n\
+         +--------------+-------------------+---------------+-------+",
+    )
+    .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
+    .with_argument(
+        "max_clock_skew",
+        "Corrects the clocks of hosts that differ by at most so much, as Jaeger does: spans \
+         that do not fit into their parents are moved. An interval or a text such as `'1s'`; \
+         times stay as they were sent where it is left out.",
+    )
+    .build()
 }

@@ -1,11 +1,13 @@
 //! Functions that stand where a table does: what is to be known of one trace, or of a few.
 //!
-//! To add one over traces by id: write its file with a [`TraceFunction`], add it to
-//! `trace_functions`, add a test of its rows. Any other goes into [`all`] directly.
+//! To add one over traces by id: write its file with a `OneTraceFunc`, or another
+//! [`TraceFunction`], add it to `trace_functions`, add a test of its rows. Any other goes into [`all`] directly.
 
+mod constant;
 mod arguments;
 mod trace_reader;
 mod trace_function;
+mod one_trace;
 mod span_columns;
 mod tree_columns;
 mod table_calls;
@@ -84,10 +86,10 @@ pub fn manuals() -> Vec<(&'static str, Documentation)> {
 fn trace_functions() -> Vec<Arc<dyn TraceFunction>> {
     let mut functions: Vec<Arc<dyn TraceFunction>> = vec![
         Arc::new(trace::TraceFunc),
-        Arc::new(trace_tree::TraceTreeFunc),
-        Arc::new(critical_path::CriticalPathFunc),
-        Arc::new(trace_stats::TraceStatsFunc),
-        Arc::new(service_stats::ServiceStatsFunc),
+        Arc::new(trace_tree::FUNCTION),
+        Arc::new(critical_path::FUNCTION),
+        Arc::new(trace_stats::FUNCTION),
+        Arc::new(service_stats::FUNCTION),
         Arc::new(trace_dependencies::TraceDependenciesFunc),
         Arc::new(related_traces::RelatedTracesFunc),
         Arc::new(trace_diff::TraceDiffFunc),

@@ -2,12 +2,13 @@
 //!
 //! Read [`SearchArguments`].
 
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Expr;
 
+use super::constant::{Constant, constant, duration_nano, whole_number};
 use crate::error::Error;
-use crate::search::{Matching, SearchOrder, SpanName, TraceQuery, parse_duration};
+use crate::search::{Matching, SearchOrder, SpanName, TraceQuery};
 use crate::span::{SpanKind, StatusCode};
 
 /// The arguments' names, in order, and what each is.
@@ -84,9 +85,16 @@ pub(super) fn read_arguments(exprs: &[Expr]) -> Result<SearchArguments> {
     }
     let mut values = Vec::with_capacity(exprs.len());
     for (expr, (name, _)) in exprs.iter().zip(SEARCH_ARGUMENTS) {
-        match constant(name, expr)? {
-            Ok(value) => values.push((name, value)),
-            Err(placeholder) => return Ok(Err(placeholder)),
+        match constant(expr) {
+            Some(Constant::Value(value)) => values.push((name, value)),
+            Some(Constant::Placeholder(placeholder)) => return Ok(Err(placeholder)),
+            None => {
+                let message = format!(
+                    "`{name}` of search_traces() is a constant or a parameter of the statement, \
+                     not computed from rows: `{expr}`"
+                );
+                return Err(Error::invalid_input(message).into());
+            }
         }
     }
     let query = query_of(&Values(values))?;
@@ -148,23 +156,6 @@ fn one_of(a: &str, b: &str) -> Error {
     Error::invalid_input(format!("search_traces() takes `{a}` or `{b}`, not both"))
 }
 
-/// A literal, or the name of a parameter that has no value yet.
-fn constant(name: &str, expr: &Expr) -> Result<std::result::Result<ScalarValue, String>> {
-    match expr {
-        Expr::Literal(value, _) => Ok(Ok(value.clone())),
-        Expr::Placeholder(placeholder) => Ok(Err(placeholder.id.clone())),
-        Expr::Cast(cast) => constant(name, &cast.expr),
-        Expr::Alias(alias) => constant(name, &alias.expr),
-        other => {
-            let message = format!(
-                "`{name}` of search_traces() is a constant or a parameter of the statement, not \
-                 computed from rows: `{other}`"
-            );
-            Err(Error::invalid_input(message).into())
-        }
-    }
-}
-
 /// The values of a call by their names.
 struct Values(Vec<(&'static str, ScalarValue)>);
 
@@ -206,14 +197,9 @@ impl Values {
     }
 
     fn number(&self, name: &str) -> crate::Result<Option<usize>> {
-        let number = self.get(name).map(|value| {
-            let number = value.cast_to(&DataType::UInt64);
-            match (value.data_type().is_integer(), number) {
-                (true, Ok(ScalarValue::UInt64(Some(number)))) => {
-                    Ok(usize::try_from(number).unwrap_or(usize::MAX))
-                }
-                _ => Err(wrong(name, "a whole number of at least zero", value)),
-            }
+        let number = self.get(name).map(|value| match whole_number(value) {
+            Some(number) => Ok(usize::try_from(number).unwrap_or(usize::MAX)),
+            None => Err(wrong(name, "a whole number of at least zero", value)),
         });
         number.transpose()
     }
@@ -243,38 +229,16 @@ impl Values {
     }
 
     fn duration(&self, name: &str) -> crate::Result<Option<i64>> {
-        let Some(value) = self.get(name) else {
-            return Ok(None);
-        };
-        if let Some(Some(text)) = value.try_as_str() {
-            return parse_duration(text)
-                .map(Some)
-                .map_err(|error| error.with_context(format!("`{name}` of search_traces()")));
-        }
-        let interval = value.cast_to(&DataType::Interval(IntervalUnit::MonthDayNano));
-        let is_interval = matches!(
-            value.data_type(),
-            DataType::Interval(_) | DataType::Duration(_)
-        );
-        match interval {
-            // A month has no certain length.
-            Ok(ScalarValue::IntervalMonthDayNano(Some(interval)))
-                if is_interval && interval.months == 0 =>
-            {
-                let days = i64::from(interval.days).saturating_mul(86_400_000_000_000);
-                Ok(Some(days.saturating_add(interval.nanoseconds)))
-            }
-            _ => Err(wrong(
-                name,
-                "an interval, or a text such as `250ms` or `1.5s`",
-                value,
-            )),
-        }
+        let value = self.get(name);
+        let nanos = value.map(|value| duration_nano(&named(name), value));
+        nanos.transpose()
     }
 }
 
+fn named(name: &str) -> String {
+    format!("`{name}` of search_traces()")
+}
+
 fn wrong(name: &str, expected: &str, value: &ScalarValue) -> Error {
-    Error::invalid_input(format!(
-        "`{name}` of search_traces() is {expected}, not `{value}`"
-    ))
+    super::constant::wrong(&named(name), expected, value)
 }

@@ -12,16 +12,17 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use datafusion::datasource::TableType;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{DocSection, Documentation, Expr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::streaming::PartitionStream;
 
+use super::constant::no_value;
 use super::search_arguments::{SEARCH_ARGUMENTS, SearchArguments, read_arguments};
-use crate::error::Error;
+use super::trace_function::streamed;
 use crate::search::{SearchHit, SearchPage, TraceOverview, TraceQuery};
 use crate::span::IdKind;
 
@@ -103,10 +104,7 @@ impl TableProvider for SearchTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let query = self.arguments.as_ref().map_err(|name| {
-            let message = format!("the parameter {name} of the statement has no value");
-            DataFusionError::from(Error::invalid_input(message))
-        })?;
+        let query = self.arguments.as_ref().map_err(|name| no_value(name))?;
         let mut query = query.clone();
         // The number of a page counts pages of the call's own size.
         if let (Some(limit), None) = (limit, query.page) {
@@ -117,15 +115,7 @@ impl TableProvider for SearchTable {
             query,
             schema: schema(),
         };
-        let plan = StreamingTableExec::try_new(
-            schema(),
-            vec![Arc::new(rows)],
-            projection,
-            None,
-            false,
-            limit,
-        )?;
-        Ok(Arc::new(plan))
+        streamed(Arc::new(rows), projection, limit)
     }
 }
 

@@ -1,24 +1,27 @@
 //! `service_stats`: what each service did in a trace.
 //!
-//! Read [`ServiceStatsFunc`]; the figures are those of [`ServiceStats`].
+//! Read [`FUNCTION`]; the figures are those of [`ServiceStats`].
 
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::logical_expr::{DocSection, Documentation};
 
-use super::arguments::{Arguments, Parameter};
-use super::trace_function::TraceFunction;
-use super::trace_reader::TraceReader;
+use super::arguments::Parameter;
+use super::one_trace::OneTraceFunc;
 use crate::error::Result;
 use crate::span::IdKind;
 use crate::trace::{NONE, SelfTimes, ServiceStats, Trace, service_stats};
 
 /// `service_stats(trace_id)`.
-#[derive(Debug)]
-pub(super) struct ServiceStatsFunc;
+pub(super) const FUNCTION: OneTraceFunc = OneTraceFunc {
+    name: "service_stats",
+    documentation,
+    parameters: &[Parameter::Trace],
+    schema,
+    rows: stats,
+};
 
 fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -77,46 +80,24 @@ fn stats(trace: &Trace) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
-#[async_trait]
-impl TraceFunction for ServiceStatsFunc {
-    fn name(&self) -> &'static str {
-        "service_stats"
-    }
-
-    fn documentation(&self) -> Documentation {
-        Documentation::builder(
-            DocSection::default(),
-            "What each service did in a trace, one row a service by name: spans, errors, and sum, \
-             least and greatest of durations and of self times. Spans that never ended count in \
-             `span_count` and `error_count` only; durations below zero count as zero.",
-            "service_stats(trace_id)",
-        )
-        .with_sql_example(
-            "select service_name, span_count, total_self_time_nano\n\
-             from service_stats('5b1e7f00c0ffee00a11ce00000000001');\n\
-             +--------------+------------+----------------------+\n\
-             | service_name | span_count | total_self_time_nano |\n\
-             +--------------+------------+----------------------+\n\
-             | catalog      | 2          | 30000000             |\n\
-             | library      | 3          | 28000000             |\n\
-             +--------------+------------+----------------------+",
-        )
-        .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
-        .build()
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter::Trace]
-    }
-
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    async fn rows(&self, reader: &dyn TraceReader, arguments: &Arguments) -> Result<RecordBatch> {
-        match reader.traces(&arguments.trace_ids).await?.first() {
-            Some(Some(trace)) => stats(trace),
-            _ => Ok(RecordBatch::new_empty(schema())),
-        }
-    }
+fn documentation() -> Documentation {
+    Documentation::builder(
+        DocSection::default(),
+        "What each service did in a trace, one row a service by name: spans, errors, and sum, \
+         least and greatest of durations and of self times. Spans that never ended count in \
+         `span_count` and `error_count` only; durations below zero count as zero.",
+        "service_stats(trace_id)",
+    )
+    .with_sql_example(
+        "select service_name, span_count, total_self_time_nano\n\
+         from service_stats('5b1e7f00c0ffee00a11ce00000000001');\n\
+         +--------------+------------+----------------------+\n\
+         | service_name | span_count | total_self_time_nano |\n\
+         +--------------+------------+----------------------+\n\
+         | catalog      | 2          | 30000000             |\n\
+         | library      | 3          | 28000000             |\n\
+         +--------------+------------+----------------------+",
+    )
+    .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
+    .build()
 }

@@ -46,7 +46,7 @@ impl TraceFunction for TraceFunc {
              of `span_tree`: depth, path, child_count, self_time_nano, is_orphan, \
              on_critical_path, findings and more. Copies of a span that was sent twice are left \
              out.",
-            "trace(trace_id)",
+            "trace(trace_id [, max_clock_skew])",
         )
         .with_sql_example(
             "select depth, service_name, name, self_time_nano, on_critical_path\n\
@@ -65,11 +65,17 @@ impl TraceFunction for TraceFunc {
             "trace_id",
             "The trace's id, 32 hex digits or 16; or a list of ids: `trace(['…', '…'])`.",
         )
+        .with_argument(
+            "max_clock_skew",
+            "Corrects the clocks of hosts that differ by at most so much, as Jaeger does: spans \
+             that do not fit into their parents are moved. An interval or a text such as `'1s'`; \
+             times stay as they were sent where it is left out.",
+        )
         .build()
     }
 
     fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter::Traces]
+        &[Parameter::Traces, Parameter::Duration("max_clock_skew")]
     }
 
     fn schema(&self) -> SchemaRef {
@@ -78,8 +84,8 @@ impl TraceFunction for TraceFunc {
 
     async fn rows(&self, reader: &dyn TraceReader, arguments: &Arguments) -> Result<RecordBatch> {
         let traces = reader.traces(&arguments.trace_ids).await?;
-        let traces = traces.iter().flatten();
-        let rows = traces.map(|trace| trace_rows(trace));
+        let traces = traces.into_iter().flatten();
+        let rows = traces.map(|trace| trace_rows(arguments.corrected(trace)?.as_ref()));
         Ok(concat_batches(
             &schema(),
             &rows.collect::<Result<Vec<_>>>()?,

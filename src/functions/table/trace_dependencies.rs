@@ -22,14 +22,6 @@ use crate::trace::{
     service_edges,
 };
 
-/// Attributes by which a span says whom it calls, the first that is there going before.
-const PEER_KEYS: [&str; 4] = [
-    "peer.service",
-    "server.address",
-    "db.system.name",
-    "db.system",
-];
-
 /// Traces of linked producers that are looked at, at the most.
 const LINKED_TRACES: usize = 256;
 
@@ -144,7 +136,8 @@ fn dependencies(trace: &Trace, linked: &HashMap<TraceId, Arc<Trace>>) -> Result<
 
 /// For each row the number of the service it says it calls.
 fn peers(trace: &Trace, buffer: &mut TraceBuffer) -> Vec<u32> {
-    let finders = PEER_KEYS.map(JsonLookup::new);
+    let keys = EdgeMode::Calls.peer_keys().iter();
+    let finders: Vec<JsonLookup> = keys.copied().map(JsonLookup::new).collect();
     let attributes = trace.rows().column_by_name("attributes");
     let Some(attributes) = attributes.and_then(|column| column.as_string_view_opt()) else {
         return Vec::new();

@@ -108,16 +108,19 @@ impl TableProvider for TraceTable {
             schema: self.schema(),
             arguments: self.call.arguments()?.clone(),
         };
-        let plan = StreamingTableExec::try_new(
-            self.schema(),
-            vec![Arc::new(rows)],
-            projection,
-            None,
-            false,
-            limit,
-        )?;
-        Ok(Arc::new(plan))
+        streamed(Arc::new(rows), projection, limit)
     }
+}
+
+/// A plan that asks for the rows of a call when it is run.
+pub(super) fn streamed(
+    rows: Arc<dyn PartitionStream>,
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = Arc::clone(rows.schema());
+    let plan = StreamingTableExec::try_new(schema, vec![rows], projection, None, false, limit)?;
+    Ok(Arc::new(plan))
 }
 
 /// The rows of one call; the traces are read when they are asked for.

@@ -1,6 +1,6 @@
 //! `trace_stats`: a trace in one row.
 //!
-//! Read [`TraceStatsFunc`]; the figures are those of [`TraceSummary`].
+//! Read [`FUNCTION`]; the figures are those of [`TraceSummary`].
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,20 +10,23 @@ use arrow::array::{
 };
 use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use async_trait::async_trait;
 use datafusion::logical_expr::{DocSection, Documentation};
 
-use super::arguments::{Arguments, Parameter};
+use super::arguments::Parameter;
+use super::one_trace::OneTraceFunc;
 use super::span_columns::{nano_time, picked_options, time_type};
-use super::trace_function::TraceFunction;
-use super::trace_reader::TraceReader;
 use crate::error::Result;
 use crate::span::IdKind;
 use crate::trace::{ServiceSet, Trace, TraceSummary};
 
 /// `trace_stats(trace_id)`.
-#[derive(Debug)]
-pub(super) struct TraceStatsFunc;
+pub(super) const FUNCTION: OneTraceFunc = OneTraceFunc {
+    name: "trace_stats",
+    documentation,
+    parameters: &[Parameter::Trace],
+    schema,
+    rows: stats,
+};
 
 fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -104,45 +107,23 @@ fn stats(trace: &Trace) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
-#[async_trait]
-impl TraceFunction for TraceStatsFunc {
-    fn name(&self) -> &'static str {
-        "trace_stats"
-    }
-
-    fn documentation(&self) -> Documentation {
-        Documentation::builder(
-            DocSection::default(),
-            "A trace in one row: root, start, end and duration; spans, services, errors and depth; \
-             what is odd (roots, orphans, cycles, copies left out) and whether it is complete, \
-             that is, has one root and no orphan; its slowest span; when it was taken in.",
-            "trace_stats(trace_id)",
-        )
-        .with_sql_example(
-            "select root_service, span_count, service_count, error_count, is_complete\n\
-             from trace_stats('5b1e7f00c0ffee00a11ce00000000001');\n\
-             +--------------+------------+---------------+-------------+-------------+\n\
-             | root_service | span_count | service_count | error_count | is_complete |\n\
-             +--------------+------------+---------------+-------------+-------------+\n\
-             | library      | 5          | 2             | 0           | true        |\n\
-             +--------------+------------+---------------+-------------+-------------+",
-        )
-        .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
-        .build()
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter::Trace]
-    }
-
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    async fn rows(&self, reader: &dyn TraceReader, arguments: &Arguments) -> Result<RecordBatch> {
-        match reader.traces(&arguments.trace_ids).await?.first() {
-            Some(Some(trace)) => stats(trace),
-            _ => Ok(RecordBatch::new_empty(schema())),
-        }
-    }
+fn documentation() -> Documentation {
+    Documentation::builder(
+        DocSection::default(),
+        "A trace in one row: root, start, end and duration; spans, services, errors and depth; \
+         what is odd (roots, orphans, cycles, copies left out) and whether it is complete, \
+         that is, has one root and no orphan; its slowest span; when it was taken in.",
+        "trace_stats(trace_id)",
+    )
+    .with_sql_example(
+        "select root_service, span_count, service_count, error_count, is_complete\n\
+         from trace_stats('5b1e7f00c0ffee00a11ce00000000001');\n\
+         +--------------+------------+---------------+-------------+-------------+\n\
+         | root_service | span_count | service_count | error_count | is_complete |\n\
+         +--------------+------------+---------------+-------------+-------------+\n\
+         | library      | 5          | 2             | 0           | true        |\n\
+         +--------------+------------+---------------+-------------+-------------+",
+    )
+    .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
+    .build()
 }

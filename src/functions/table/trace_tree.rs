@@ -1,18 +1,16 @@
 //! `trace_tree`: a trace, drawn: one line a span.
 //!
-//! Read [`TraceTreeFunc`].
+//! Read [`FUNCTION`].
 
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use async_trait::async_trait;
 use datafusion::logical_expr::{DocSection, Documentation};
 
-use super::arguments::{Arguments, Parameter};
+use super::arguments::Parameter;
+use super::one_trace::OneTraceFunc;
 use super::span_columns::picked;
-use super::trace_function::TraceFunction;
-use super::trace_reader::TraceReader;
 use crate::error::Result;
 use crate::span::IdKind;
 use crate::trace::{Trace, Waterfall};
@@ -20,9 +18,14 @@ use crate::trace::{Trace, Waterfall};
 /// The width a drawing is laid out for.
 const WIDTH: usize = 100;
 
-/// `trace_tree(trace_id)`.
-#[derive(Debug)]
-pub(super) struct TraceTreeFunc;
+/// `trace_tree(trace_id [, max_clock_skew])`.
+pub(super) const FUNCTION: OneTraceFunc = OneTraceFunc {
+    name: "trace_tree",
+    documentation,
+    parameters: &[Parameter::Trace, Parameter::Duration("max_clock_skew")],
+    schema,
+    rows: drawing,
+};
 
 fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -64,49 +67,33 @@ fn drawing(trace: &Trace) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
 
-#[async_trait]
-impl TraceFunction for TraceTreeFunc {
-    fn name(&self) -> &'static str {
-        "trace_tree"
-    }
-
-    fn documentation(&self) -> Documentation {
-        Documentation::builder(
-            DocSection::default(),
-            "A trace as a drawing, one line a span in tree order: the tree, a bar for when it ran, \
-             its service and duration. Marks before a name: `✗` an error, `?` a parent that is not \
-             in the trace, `↺` a broken cycle, `•` on the critical path.",
-            "trace_tree(trace_id)",
-        )
-        .with_sql_example(
-            "select tree, service_name, duration, waterfall\n\
-             from trace_tree('5b1e7f00c0ffee00a11ce00000000001');\n\
-             +---------------------------+--------------+----------+-------------------------------------+\n\
-             | tree                      | service_name | duration | waterfall                           |\n\
-             +---------------------------+--------------+----------+-------------------------------------+\n\
-             | • POST /loans             | library      | 58.0 ms  | ███████████████████████████████████ |\n\
-             | ├─ • GET                  | library      | 34.0 ms  |  ████████████████████▊              |\n\
-             | │  └─ • GET /books/{isbn} | catalog      | 30.0 ms  |   ██████████████████▌               |\n\
-             | │     └─ • SELECT books   | catalog      | 21.5 ms  |     ▐████████████▊                  |\n\
-             | └─ • send loans           | library      | 6.00 ms  |                            ███▊     |\n\
-             +---------------------------+--------------+----------+-------------------------------------+",
-        )
-        .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
-        .build()
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        &[Parameter::Trace]
-    }
-
-    fn schema(&self) -> SchemaRef {
-        schema()
-    }
-
-    async fn rows(&self, reader: &dyn TraceReader, arguments: &Arguments) -> Result<RecordBatch> {
-        match reader.traces(&arguments.trace_ids).await?.first() {
-            Some(Some(trace)) => drawing(trace),
-            _ => Ok(RecordBatch::new_empty(schema())),
-        }
-    }
+fn documentation() -> Documentation {
+    Documentation::builder(
+        DocSection::default(),
+        "A trace as a drawing, one line a span in tree order: the tree, a bar for when it ran, \
+         its service and duration. Marks before a name: `✗` an error, `?` a parent that is not \
+         in the trace, `↺` a broken cycle, `•` on the critical path.",
+        "trace_tree(trace_id [, max_clock_skew])",
+    )
+    .with_sql_example(
+        "select tree, service_name, duration, waterfall\n\
+         from trace_tree('5b1e7f00c0ffee00a11ce00000000001');\n\
+         +---------------------------+--------------+----------+-------------------------------------+\n\
+         | tree                      | service_name | duration | waterfall                           |\n\
+         +---------------------------+--------------+----------+-------------------------------------+\n\
+         | • POST /loans             | library      | 58.0 ms  | ███████████████████████████████████ |\n\
+         | ├─ • GET                  | library      | 34.0 ms  |  ████████████████████▊              |\n\
+         | │  └─ • GET /books/{isbn} | catalog      | 30.0 ms  |   ██████████████████▌               |\n\
+         | │     └─ • SELECT books   | catalog      | 21.5 ms  |     ▐████████████▊                  |\n\
+         | └─ • send loans           | library      | 6.00 ms  |                            ███▊     |\n\
+         +---------------------------+--------------+----------+-------------------------------------+",
+    )
+    .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
+    .with_argument(
+        "max_clock_skew",
+        "Corrects the clocks of hosts that differ by at most so much, as Jaeger does: spans \
+         that do not fit into their parents are moved. An interval or a text such as `'1s'`; \
+         times stay as they were sent where it is left out.",
+    )
+    .build()
 }

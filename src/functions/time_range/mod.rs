@@ -16,6 +16,7 @@ use service_nodes::ServiceNodesFunc;
 use time_range_stats::TimeRangeStatsFunc;
 
 use super::table::TableFunc;
+use crate::trace::EdgeMode;
 
 /// The relations that these functions read.
 #[derive(Debug, Clone)]
@@ -24,14 +25,19 @@ pub struct TraceRelations {
     pub traces: Arc<dyn TableProvider>,
     /// `span_tree`.
     pub span_tree: Arc<dyn TableProvider>,
-    /// `service_edges`.
-    pub service_edges: Arc<dyn TableProvider>,
+    /// `service_edges`, by the rules of each mode.
+    pub edges: Vec<EdgeRelations>,
+}
+
+/// The edges of one mode.
+#[derive(Debug, Clone)]
+pub struct EdgeRelations {
+    /// By whose rules.
+    pub mode: EdgeMode,
+    /// The calls one by one.
+    pub calls: Arc<dyn TableProvider>,
     /// The same, counted: what is pushed down of times is exact.
-    pub edge_counts: Arc<dyn TableProvider>,
-    /// Edges of parents and children alone.
-    pub strict_edges: Arc<dyn TableProvider>,
-    /// The same, counted.
-    pub strict_counts: Arc<dyn TableProvider>,
+    pub counts: Arc<dyn TableProvider>,
 }
 
 /// Every function over a range of time.

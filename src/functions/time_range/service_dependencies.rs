@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_OTHER;
@@ -17,8 +17,10 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::col;
 
-use super::TraceRelations;
 use super::arguments::{TimeRange, quantile_columns, quantiles, scan, text_argument};
+use super::{EdgeRelations, TraceRelations};
+use crate::error::Error;
+use crate::trace::EdgeMode;
 
 const NAME: &str = "service_dependencies";
 
@@ -62,8 +64,9 @@ pub(super) fn documentation() -> Documentation {
     .with_argument("to", "Its end, which is not part of it.")
     .with_argument(
         "mode",
-        "`calls`, which is what is taken where it is left out, or `strict`: only spans whose \
-         parent is of another service.",
+        "By whose rules: `calls`, which is what is taken where it is left out; `strict`, only \
+         spans whose parent is of another service; `jaeger`, what Jaeger's dependency job finds, \
+         calls within a service too; `zipkin`, what Zipkin's dependency linker finds.",
     )
     .build()
 }
@@ -71,15 +74,12 @@ pub(super) fn documentation() -> Documentation {
 impl TableFunctionImpl for ServiceDependenciesFunc {
     fn call_with_args(&self, arguments: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
         let (range, others) = TimeRange::read(NAME, arguments.exprs(), 3)?;
-        let relations = &self.relations;
-        let (edges, counts) = match text_argument(NAME, others.first())?.as_deref() {
-            None | Some("calls") => (&relations.service_edges, &relations.edge_counts),
-            Some("strict") => (&relations.strict_edges, &relations.strict_counts),
-            Some(other) => {
-                return plan_err!("the mode of {NAME}() is `calls` or `strict`, not `{other}`");
-            }
+        let mode = match text_argument(NAME, others.first())? {
+            None => EdgeMode::default(),
+            Some(name) => EdgeMode::from_name(&name).ok_or_else(|| unknown_mode(&name))?,
         };
-        let plan = from_edges(edges, &range)?;
+        let EdgeRelations { calls, counts, .. } = edges_of(&self.relations, mode)?;
+        let plan = from_edges(calls, &range)?;
         // Counts that are sums of counts may be NULL as far as planning can tell.
         let fields = plan.schema().fields().iter().map(|field| {
             let nullable = field.is_nullable() || field.name().ends_with("_count");
@@ -87,10 +87,27 @@ impl TableFunctionImpl for ServiceDependenciesFunc {
         });
         Ok(Arc::new(ServiceDependenciesTable {
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-            edges: Arc::clone(edges),
+            edges: Arc::clone(calls),
             counts: Arc::clone(counts),
             range,
         }))
+    }
+}
+
+fn unknown_mode(name: &str) -> DataFusionError {
+    let known = EdgeMode::ALL.map(|(known, _)| format!("`{known}`"));
+    let message = format!(
+        "the mode of {NAME}() is one of {}, not `{name}`",
+        known.join(", ")
+    );
+    Error::invalid_input(message).into()
+}
+
+/// The edges of a mode.
+pub(super) fn edges_of(relations: &TraceRelations, mode: EdgeMode) -> Result<&EdgeRelations> {
+    match relations.edges.iter().find(|edges| edges.mode == mode) {
+        Some(edges) => Ok(edges),
+        None => plan_err!("no relation has the edges of {mode:?}"),
     }
 }
 

@@ -14,6 +14,8 @@ use datafusion::prelude::col;
 
 use super::TraceRelations;
 use super::arguments::{TimeRange, scan};
+use super::service_dependencies::edges_of;
+use crate::trace::EdgeMode;
 
 const NAME: &str = "service_nodes";
 
@@ -81,8 +83,9 @@ impl TableFunctionImpl for ServiceNodesFunc {
                 lit(0i64).alias("outgoing"),
             ])?
             .build()?;
+        let edges = &edges_of(&self.relations, EdgeMode::default())?.calls;
         let calls = |side: &str, is_virtual, incoming, outgoing| {
-            scan("service_edges", &self.relations.service_edges)?
+            scan("service_edges", edges)?
                 .filter(range.holds(col("start_time")))?
                 .aggregate(
                     [col(side), col("is_virtual")],
