@@ -6,6 +6,7 @@ mod statement_memory;
 mod nested_json;
 mod aliases;
 mod views;
+mod dashboard_views;
 mod description;
 mod explain;
 mod ingest;
