@@ -17,6 +17,9 @@ mod otlp_http;
 mod otlp_sender;
 
 mod http;
+mod http_search;
+mod sql_request;
+mod search_request;
 mod openapi;
 mod row_format;
 
