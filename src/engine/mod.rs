@@ -26,7 +26,7 @@ mod trace_lookup;
 mod traces;
 mod trace_queries;
 
-pub use commit_queue::{CommitQueue, CommitStats};
+pub use commit_queue::{CommitQueue, CommitStats, Room};
 pub use description::Description;
 pub use explain::ExplainReport;
 pub use info::LakeInfo;

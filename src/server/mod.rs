@@ -8,6 +8,7 @@ mod auth;
 mod listener;
 mod metrics;
 mod query_gate;
+mod span_body;
 mod span_door;
 mod status;
 
