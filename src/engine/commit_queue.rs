@@ -183,10 +183,9 @@ impl CommitQueue {
     async fn decode(&self, body: Bytes, format: Option<Format>) -> Result<Decoded> {
         let config = self.inner.config.clone();
         let decoding = tokio::task::spawn_blocking(move || decode_request(body, format, &config));
-        let decoded = decoding
+        decoding
             .await
-            .map_err(|error| Error::internal("the decoder stopped").with_source(error))?;
-        decoded
+            .map_err(|error| Error::internal("the decoder stopped").with_source(error))?
     }
 
     async fn commit(&self, decoded: Decoded, room: Room) -> Result<Receipt> {
