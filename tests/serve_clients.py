@@ -11,9 +11,7 @@ opentelemetry-exporter-otlp-proto-grpc, opentelemetry-exporter-otlp-proto-http.
 
 import datetime
 import json
-import re
 import signal
-import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -27,21 +25,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-LISTENERS = ["http.listen", "otlp.grpc", "otlp.http", "postgres.listen", "flight.listen"]
-
-
-def start(tracelake, lake):
-    arguments = [tracelake, "--lake", lake, "serve"]
-    for key in LISTENERS:
-        arguments += ["--set", f"{key}=127.0.0.1:0"]
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    addresses = {}
-    for line in process.stderr:
-        if found := re.match(r"(.*) at ([0-9.]+:\d+)$", line.strip()):
-            addresses[found[1]] = found[2]
-        if line.startswith("ready"):
-            return process, addresses
-    raise SystemExit(f"the server did not start: exit code {process.wait()}")
+from server_process import start
 
 
 def send(exporter, service, count):

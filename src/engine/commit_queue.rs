@@ -86,20 +86,15 @@ struct Waiting {
     byte_count: usize,
     answer: oneshot::Sender<Result<()>>,
     /// Given back when the spans are in the lake.
-    room: [Option<Room>; 2],
+    room: Room,
 }
 
-/// A part of the memory for requests under way.
-struct Room {
+/// A part of the memory for requests and spans under way; given back when it is dropped.
+#[derive(Debug)]
+pub struct Room {
     bytes: u64,
     stats: Arc<CommitStats>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Room {
-    fn byte_count(&self) -> usize {
-        usize::try_from(self.bytes).unwrap_or(usize::MAX)
-    }
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Room {
@@ -145,30 +140,55 @@ impl CommitQueue {
     /// the store failed in the middle of a commit; exact re-deliveries vanish at compaction.
     /// `InvalidInput` means that nothing of it was taken and never will be.
     pub async fn receive(&self, body: Bytes, format: Option<Format>) -> Result<Receipt> {
+        let room = self.room_for_request(body.len()).await?;
+        self.receive_in(room, body, format).await
+    }
+
+    /// Memory for a request of so many bytes, as sent, and for its spans, once there is enough;
+    /// `Unavailable` where that takes too long. To be had before the request is read.
+    pub async fn room_for_request(&self, bytes: usize) -> Result<Room> {
+        let mut room = Room {
+            bytes: 0,
+            stats: Arc::clone(&self.inner.stats),
+            permit: None,
+        };
+        self.enlarge_for_request(&mut room, bytes).await?;
+        Ok(room)
+    }
+
+    /// The same where there is some already, for a request that turns out to be longer.
+    pub async fn enlarge_for_request(&self, room: &mut Room, bytes: usize) -> Result<()> {
         // Decoded, a span takes about twice its protobuf; JSON is longer than what it says.
-        let room = self.room_for(body.len().saturating_mul(3)).await?;
+        let bytes = bytes.saturating_mul(3).max(REQUEST_BYTES);
+        self.enlarge(room, bytes).await
+    }
+
+    /// The same as [`CommitQueue::receive`] for a request that has its room already.
+    pub async fn receive_in(
+        &self,
+        mut room: Room,
+        body: Bytes,
+        format: Option<Format>,
+    ) -> Result<Receipt> {
+        // Kept until there is room for what came out: no more requests than are decoded at once
+        // take memory that nobody counts.
+        let turn = self.inner.decoders.acquire().await;
         let decoded = self.decode(body, format).await?;
         // A compressed request may hold much more than its length tells.
-        let missing = decoded.byte_count.saturating_sub(room.byte_count());
-        let more = match missing {
-            0 => None,
-            missing => Some(self.room_for(missing).await?),
-        };
-        self.commit(decoded, [Some(room), more]).await
+        self.enlarge(&mut room, decoded.byte_count).await?;
+        drop(turn);
+        self.commit(decoded, room).await
     }
 
     async fn decode(&self, body: Bytes, format: Option<Format>) -> Result<Decoded> {
-        let turn = self.inner.decoders.acquire().await;
         let config = self.inner.config.clone();
         let decoding = tokio::task::spawn_blocking(move || decode_request(body, format, &config));
-        let decoded = decoding
+        decoding
             .await
-            .map_err(|error| Error::internal("the decoder stopped").with_source(error))?;
-        drop(turn);
-        decoded
+            .map_err(|error| Error::internal("the decoder stopped").with_source(error))?
     }
 
-    async fn commit(&self, decoded: Decoded, room: [Option<Room>; 2]) -> Result<Receipt> {
+    async fn commit(&self, decoded: Decoded, room: Room) -> Result<Receipt> {
         let Decoded {
             batch,
             byte_count,
@@ -219,13 +239,17 @@ impl CommitQueue {
         &self.inner.stats
     }
 
-    /// Memory for a request and its spans, once there is enough.
-    async fn room_for(&self, bytes: usize) -> Result<Room> {
+    /// Makes a room one of so many bytes, or of all there are, once there is enough.
+    async fn enlarge(&self, room: &mut Room, bytes: usize) -> Result<()> {
         let inner = &self.inner;
-        let bytes = bytes.max(REQUEST_BYTES);
-        let bytes = bytes.min(inner.config.pending_bytes.max(ROOM_UNIT));
-        let units = u32::try_from(bytes / ROOM_UNIT).unwrap_or(u32::MAX);
-        let acquired = Arc::clone(&inner.room).acquire_many_owned(units.max(1));
+        // A request that takes all there is can be taken alone.
+        let bytes = bytes.min(inner.config.pending_bytes.max(ROOM_UNIT)) as u64;
+        let missing = bytes.saturating_sub(room.bytes) / ROOM_UNIT as u64;
+        if missing == 0 {
+            return Ok(());
+        }
+        let units = u32::try_from(missing).unwrap_or(u32::MAX);
+        let acquired = Arc::clone(&inner.room).acquire_many_owned(units);
         let permit = match tokio::time::timeout(inner.config.max_wait, acquired).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(closed()),
@@ -237,16 +261,17 @@ impl CommitQueue {
                 ));
             }
         };
-        let bytes = bytes as u64;
+        match &mut room.permit {
+            Some(all) => all.merge(permit),
+            none => *none = Some(permit),
+        }
+        let added = missing * ROOM_UNIT as u64;
+        room.bytes += added;
         inner
             .stats
             .pending_bytes
-            .fetch_add(bytes, Ordering::Relaxed);
-        Ok(Room {
-            bytes,
-            stats: Arc::clone(&inner.stats),
-            _permit: permit,
-        })
+            .fetch_add(added, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ mod statement_memory;
 mod nested_json;
 mod aliases;
 mod views;
+mod dashboard_views;
 mod description;
 mod explain;
 mod ingest;
@@ -26,7 +27,7 @@ mod traces;
 mod trace_queries;
 mod time_range_stats;
 
-pub use commit_queue::{CommitQueue, CommitStats};
+pub use commit_queue::{CommitQueue, CommitStats, Room};
 pub use description::Description;
 pub use explain::ExplainReport;
 pub use info::LakeInfo;

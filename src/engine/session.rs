@@ -29,6 +29,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures::{Stream, TryStreamExt};
 
 use super::aliases::resolve_aliases;
+use super::dashboard_views::resolve_view_names;
 use super::lake_searcher::LakeSearcher;
 use super::statement_memory::limited_runtime;
 use super::{Lake, views};
@@ -48,7 +49,7 @@ use crate::table::{
 use crate::trace::EdgeMode;
 
 /// The names of the lake's own tables and views.
-const RELATIONS: [&str; 14] = [
+const RELATIONS: [&str; 17] = [
     "spans",
     "span_events",
     "span_links",
@@ -63,6 +64,9 @@ const RELATIONS: [&str; 14] = [
     "lake_files",
     "lake_maintenance",
     "table_functions",
+    "otel_traces",
+    "opentelemetry_traces",
+    "grafana_trace",
 ];
 
 /// What a session may do.
@@ -212,6 +216,7 @@ impl Session {
         self.lake.refresh().await?;
         let mut parsed = statement.parsed;
         resolve_aliases(&mut parsed);
+        resolve_view_names(&mut parsed);
         substitute_parameters(&mut parsed, parameters);
         let plan = self.context.state().statement_to_plan(parsed).await?;
         self.refuse_writes(&plan)?;

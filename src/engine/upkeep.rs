@@ -297,6 +297,33 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn hours_beyond_their_age_go_and_their_files_when_nobody_reads_them_any_more() {
+        let lake = lake(MaintenanceConfig {
+            retention_age: Some(Duration::from_secs(10 * 3600)),
+            vacuum_age: Duration::from_secs(3600),
+            ..MaintenanceConfig::default()
+        })
+        .await;
+        for hour in [80, 89, 90, 99] {
+            ingest(&lake, hour, 0).await;
+        }
+        let time = |hour: i64| DateTime::from_timestamp(hour * 3600 + 1800, 0).unwrap();
+        let record = lake.expire_due(time(100)).await.unwrap().unwrap();
+        // The hour in which the age ends goes as a whole, when all of it is too old.
+        assert_eq!((record.files_before, record.span_count), (2, 2));
+        let hours: Vec<_> = files(&lake).await.iter().map(|(hour, _)| hour.0).collect();
+        assert_eq!(hours, [90, 99]);
+        assert!(lake.expire_due(time(100)).await.unwrap().is_none());
+        // A query that runs may still read the files.
+        let now = Utc::now();
+        let soon = lake.vacuum_due(now + Duration::from_secs(60)).await;
+        assert!(soon.unwrap().is_none());
+        let later = lake.vacuum_due(now + Duration::from_secs(7200)).await;
+        assert_eq!(later.unwrap().unwrap().files_before, 2);
+        assert_eq!(lake.info().await.unwrap().span_count, 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn upkeep_beside_writers_loses_nothing() {
         let lake = lake(MaintenanceConfig {
             quiet: Duration::ZERO,

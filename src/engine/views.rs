@@ -7,6 +7,7 @@ use std::sync::Arc;
 use datafusion::datasource::ViewTable;
 use datafusion::prelude::SessionContext;
 
+use super::dashboard_views::DASHBOARD_VIEWS;
 use crate::error::Result;
 
 /// One row an event, with the span it happened in.
@@ -26,11 +27,14 @@ SELECT trace_id, span_id, service_name, span_name, span_start_time, \
 FROM (SELECT trace_id, span_id, service_name, name AS span_name, \
              start_time AS span_start_time, unnest(links) AS link FROM spans)";
 
-/// Registers `span_events` and `span_links`.
+/// Registers `span_events`, `span_links` and the views for dashboards.
 pub(super) async fn register(context: &SessionContext) -> Result<()> {
-    for (name, sql) in [("span_events", SPAN_EVENTS), ("span_links", SPAN_LINKS)] {
-        let plan = context.state().create_logical_plan(sql).await?;
-        let view = ViewTable::new(plan, Some(sql.to_string()));
+    let own = [("span_events", SPAN_EVENTS), ("span_links", SPAN_LINKS)];
+    let own = own.map(|(name, sql)| (name, sql.to_string()));
+    let others = DASHBOARD_VIEWS.iter().map(|view| (view.name, view.sql()));
+    for (name, sql) in own.into_iter().chain(others) {
+        let plan = context.state().create_logical_plan(&sql).await?;
+        let view = ViewTable::new(plan, Some(sql));
         context.register_table(name, Arc::new(view))?;
     }
     Ok(())

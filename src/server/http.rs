@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST /api/v1/sql            SQL, or {"sql", "parameters"}; rows by `accept`
+//! POST /api/v1/search         a search for traces (`http_search.rs`)
 //! GET  /api/v1/traces/{id}    a trace as OTLP, JSON or protobuf by `accept`
 //! GET  /api/v1/openapi.json   all this, for programs
 //! GET  /healthz /readyz /metrics
@@ -20,18 +21,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use datafusion::common::ScalarValue;
 use futures::{Stream, StreamExt, TryStreamExt};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::auth::{Authority, Denial};
+use super::http_search::search;
 use super::metrics::Metrics;
 use super::openapi::openapi;
 use super::options::Role;
 use super::query_gate::{LimitedRows, QueryGate};
 use super::row_format::{RowFormat, RowWriter};
+use super::sql_request::SqlRequest;
 use super::status::{http_status, kind_name};
 use crate::engine::{CommitQueue, Lake, Session};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,12 +57,13 @@ pub(super) struct Api {
     pub(super) stop: CancellationToken,
 }
 
-type Shared = State<Arc<Api>>;
+pub(super) type Shared = State<Arc<Api>>;
 
 /// The paths of the API.
 pub(super) fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/api/v1/sql", post(sql))
+        .route("/api/v1/search", post(search))
         .route("/api/v1/traces/{trace_id}", get(trace))
         .route("/api/v1/openapi.json", get(|| async { Json(openapi()) }))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -79,7 +81,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
 }
 
 /// What went wrong, as a client reads it.
-struct Problem {
+pub(super) struct Problem {
     status: StatusCode,
     kind: &'static str,
     detail: String,
@@ -151,7 +153,8 @@ impl IntoResponse for Problem {
 }
 
 impl Api {
-    fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Whether the sender of a request may query.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let authorization = text_of(headers, &AUTHORIZATION);
         Ok(self.authority.check(authorization, Role::Read)?)
     }
@@ -176,15 +179,6 @@ async fn metrics(State(api): Shared, headers: HeaderMap) -> Result<Response, Pro
     Ok((head, text).into_response())
 }
 
-/// A statement with the values of its placeholders.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Query {
-    sql: String,
-    #[serde(default)]
-    parameters: Value,
-}
-
 async fn sql(State(api): Shared, request: Request) -> Result<Response, Problem> {
     api.check(request.headers())?;
     let accept = text_of(request.headers(), &ACCEPT);
@@ -194,10 +188,12 @@ async fn sql(State(api): Shared, request: Request) -> Result<Response, Problem> 
              application/vnd.apache.arrow.stream",
         )
     })?;
-    let query = read_query(request, api.max_request).await?;
-    let parameters = parameters(&query.parameters)?;
+    let media_type = text_of(request.headers(), &CONTENT_TYPE).unwrap_or_default();
+    let media_type = media_type.to_string();
+    let body = read_body(request, api.max_request).await?;
+    let SqlRequest { sql, parameters } = SqlRequest::read(&media_type, &body)?;
     let session = api.session.clone();
-    let running = async move { session.query(&query.sql, &parameters).await };
+    let running = async move { session.query(&sql, &parameters).await };
     let mut rows = api.gate.run("http", None, running).await?;
     let mut writer = RowWriter::try_new(format, &rows.schema())?;
     // What fails before the first row is told by the status; later, the body breaks off.
@@ -207,67 +203,15 @@ async fn sql(State(api): Shared, request: Request) -> Result<Response, Problem> 
     Ok(([(CONTENT_TYPE, format.media_type())], body).into_response())
 }
 
-async fn read_query(request: Request, max_request: usize) -> Result<Query, Problem> {
-    let media_type = text_of(request.headers(), &CONTENT_TYPE).unwrap_or_default();
-    let is_json = media_type.starts_with("application/json");
-    let body = to_bytes(request.into_body(), max_request)
-        .await
-        .map_err(|_| {
-            Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "invalid-input",
-                format!("the body is longer than {max_request} bytes"),
-            )
-        })?;
-    if is_json {
-        return serde_json::from_slice(&body).map_err(|error| {
-            let message = format!("the body is not {{\"sql\", \"parameters\"}}: {error}");
-            Error::invalid_input(message).into()
-        });
-    }
-    let sql =
-        String::from_utf8(body.into()).map_err(|_| Error::invalid_input("the SQL is not UTF-8"))?;
-    Ok(Query {
-        sql,
-        parameters: Value::Null,
-    })
-}
-
-/// Values for `$1`, `$2`, … from an array, for `$name` from an object.
-fn parameters(given: &Value) -> Result<Vec<(String, ScalarValue)>> {
-    match given {
-        Value::Null => Ok(Vec::new()),
-        Value::Array(values) => {
-            let numbered = values.iter().enumerate();
-            numbered
-                .map(|(index, value)| Ok(((index + 1).to_string(), scalar(value)?)))
-                .collect()
-        }
-        Value::Object(values) => values
-            .iter()
-            .map(|(name, value)| Ok((name.clone(), scalar(value)?)))
-            .collect(),
-        _ => Err(Error::invalid_input(
-            "`parameters` is an array for $1, $2, … or an object for $name",
-        )),
-    }
-}
-
-fn scalar(value: &Value) -> Result<ScalarValue> {
-    Ok(match value {
-        Value::Null => ScalarValue::Null,
-        Value::Bool(bit) => ScalarValue::from(*bit),
-        Value::String(text) => ScalarValue::from(text.as_str()),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(number), _) => ScalarValue::from(number),
-            (None, Some(number)) => ScalarValue::from(number),
-            (None, None) => return Err(Error::invalid_input("a parameter is out of range")),
-        },
-        Value::Array(_) | Value::Object(_) => {
-            return Err(Error::invalid_input(
-                "a parameter is a text, a number, a boolean or null",
-            ));
-        }
+/// The body of a request, unless it is too long.
+pub(super) async fn read_body(request: Request, max_request: usize) -> Result<Bytes, Problem> {
+    let body = to_bytes(request.into_body(), max_request).await;
+    body.map_err(|_| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid-input",
+            format!("the body is longer than {max_request} bytes"),
+        )
     })
 }
 

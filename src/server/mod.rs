@@ -8,6 +8,7 @@ mod auth;
 mod listener;
 mod metrics;
 mod query_gate;
+mod span_body;
 mod span_door;
 mod status;
 
@@ -17,6 +18,9 @@ mod otlp_http;
 mod otlp_sender;
 
 mod http;
+mod http_search;
+mod sql_request;
+mod search_request;
 mod openapi;
 mod row_format;
 

@@ -67,13 +67,14 @@ pub struct OtlpOptions {
     pub grpc: Listen,
     /// Where to listen for HTTP.
     pub http: Listen,
-    /// Bytes of a request at the most, over gRPC decompressed, over HTTP as sent.
+    /// Bytes of a request at the most, as sent.
     pub max_request: Size,
     /// Requests under way at the most; more are refused, to be sent again.
     pub max_requests: usize,
     /// How long a request waits for others to share its commit, 500 ms at the most.
     pub max_delay: Time,
-    /// Bytes of requests and spans that wait for a commit; more are refused, to be sent again.
+    /// Bytes of requests that are read and of spans that wait for a commit, of all listeners
+    /// together; more are refused, to be sent again.
     pub pending: Size,
     /// The length to which text values of attributes are cut; 0 leaves them.
     pub max_attribute: usize,

@@ -1,7 +1,7 @@
 //! OTLP over gRPC: `opentelemetry.proto.collector.trace.v1.TraceService/Export`.
 //!
-//! Read [`TraceService`]. A message goes to the decoder as bytes: there is one decoder a format,
-//! and it is `ingest`'s.
+//! Read [`TraceService`]. A message goes to the decoder as the bytes that came: there is one decoder
+//! a format, and it is `ingest`'s.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tonic::body::Body;
-use tonic::codec::CompressionEncoding;
 use tonic::codegen::{Service, http};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Code, Request, Response, Status};
 
 use super::raw_codec::RawCodec;
+use super::span_body::{BodyError, SpanBody};
 use super::span_door::{RETRY_AFTER, Refusal, SpanDoor};
 use super::status::grpc_code;
 use crate::error::{Error, ErrorKind};
@@ -25,6 +25,15 @@ const PROTOCOL: &str = "otlp-grpc";
 
 /// The only method there is.
 pub(super) const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// Whether a message is compressed, and its length, before it.
+const PREFIX: usize = 5;
+
+/// A message of no bytes.
+const NO_MESSAGE: &[u8] = &[0; PREFIX];
+
+/// How messages may come.
+const ENCODINGS: [&[u8]; 3] = [b"identity", b"gzip", b"zstd"];
 
 /// Takes the spans of OTLP senders.
 #[derive(Clone)]
@@ -66,29 +75,81 @@ impl Service<http::Request<Body>> for TraceService {
                 Ok(place) => place,
                 Err(refusal) => return Ok(refused(&refusal).into_http()),
             };
-            let mut grpc = Grpc::new(RawCodec)
-                .accept_compressed(CompressionEncoding::Gzip)
-                .accept_compressed(CompressionEncoding::Zstd)
-                .max_decoding_message_size(max_request);
-            let response = grpc.unary(Export { door }, request).await;
+            let (request, export) = match read(door, max_request, request).await {
+                Ok(read) => read,
+                Err(status) => return Ok(status.into_http()),
+            };
+            let response = Grpc::new(RawCodec).unary(export, request).await;
             drop(place);
             Ok(response)
         })
     }
 }
 
+/// Reads the message of a request. What is handed on has none: the message is in the [`Export`],
+/// not decompressed, since its decoder does that within its own limits.
+async fn read(
+    door: SpanDoor,
+    max_request: usize,
+    request: http::Request<Body>,
+) -> Result<(http::Request<Body>, Export), Status> {
+    let (mut head, body) = request.into_parts();
+    let encoding = head.headers.remove("grpc-encoding");
+    if encoding.is_some_and(|name| !ENCODINGS.contains(&name.as_bytes())) {
+        let mut status = Status::unimplemented("messages may be compressed with gzip or zstd");
+        let accepted = tonic::metadata::MetadataValue::from_static("identity,gzip,zstd");
+        status
+            .metadata_mut()
+            .insert("grpc-accept-encoding", accepted);
+        return Err(status);
+    }
+    let body = axum::body::Body::new(body);
+    let max = max_request.saturating_add(PREFIX);
+    let read = door.read(PROTOCOL, body, max, message_length).await;
+    let mut body = read.map_err(|error| match error {
+        BodyError::TooLong => Status::out_of_range(format!(
+            "the message is longer than {max_request} bytes; send fewer spans at once"
+        )),
+        BodyError::Failed(error) => failed(&error),
+    })?;
+    if message_length(&body.bytes) != Some(body.bytes.len()) {
+        return Err(Status::invalid_argument(
+            "one message is expected, and all of it",
+        ));
+    }
+    let message = body.bytes.split_off(PREFIX);
+    body.bytes = message;
+    let request = http::Request::from_parts(head, Body::new(axum::body::Body::from(NO_MESSAGE)));
+    let body = Some(body);
+    Ok((request, Export { door, body }))
+}
+
+/// The length of the prefix and of the message it announces
+/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+fn message_length(bytes: &[u8]) -> Option<usize> {
+    let (prefix, _) = bytes.split_first_chunk::<PREFIX>()?;
+    let [_, length @ ..] = prefix;
+    usize::try_from(u32::from_be_bytes(*length))
+        .ok()?
+        .checked_add(PREFIX)
+}
+
 struct Export {
     door: SpanDoor,
+    /// Taken by the only call.
+    body: Option<SpanBody>,
 }
 
 impl UnaryService<Bytes> for Export {
     type Response = Bytes;
     type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
 
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let door = self.door.clone();
+    fn call(&mut self, _: Request<Bytes>) -> Self::Future {
+        let (door, body) = (self.door.clone(), self.body.take());
         Box::pin(async move {
-            let body = request.into_inner();
+            let Some(body) = body else {
+                return Err(Status::internal("a message was taken already"));
+            };
             match door.receive(PROTOCOL, body, Format::OtlpProtobuf).await {
                 Ok(receipt) => {
                     let message = receipt.message();

@@ -3,7 +3,7 @@
 //! Read [`router`]. Bodies may be compressed with gzip or zstd; the decoder sees that itself.
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER as RETRY_HEADER,
@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
 use super::auth::Denial;
+use super::span_body::BodyError;
 use super::span_door::{RETRY_AFTER, Refusal, SpanDoor};
 use super::status::{grpc_code, http_status};
 use crate::engine::Receipt;
@@ -189,12 +190,12 @@ impl Intake {
                 ),
             )
         };
-        if length.is_some_and(|length| length > self.max_request) {
-            return Err(too_long());
-        }
-        let body = to_bytes(request.into_body(), self.max_request)
-            .await
-            .map_err(|_| too_long())?;
+        let body = request.into_body();
+        let read = self.door.read(protocol, body, self.max_request, |_| length);
+        let body = read.await.map_err(|error| match error {
+            BodyError::TooLong => too_long(),
+            BodyError::Failed(error) => error.into(),
+        })?;
         let receipt = self.door.receive(protocol, body, format).await?;
         drop(place);
         Ok(receipt)

@@ -102,15 +102,7 @@ impl QueryGate {
         let limit = self.options.timeout.0;
         let limit = timeout.map_or(limit, |timeout| timeout.min(limit));
         let deadline = tokio::time::Instant::now() + limit;
-        let mut ending = Ending {
-            protocol,
-            started: Instant::now(),
-            row_count: 0,
-            outcome: "cancelled",
-            metrics: Arc::clone(&self.metrics),
-            turn: release_at(turn, deadline),
-        };
-        self.metrics.queries_running().inc();
+        let mut ending = self.ending(protocol, turn, deadline);
         let (sender, rows) = mpsc::channel(BATCHES_WAITING);
         let (begun, begins) = oneshot::channel();
         let computing = self.threads.spawn(compute(query, begun, sender));
@@ -130,6 +122,63 @@ impl QueryGate {
                 ending.outcome = kind_name(error.kind());
                 Err(error)
             }
+        }
+    }
+
+    /// The same for work that answers at once and not row by row; `row_count` tells how many rows
+    /// its answer has.
+    pub(super) async fn answer<T: Send + 'static>(
+        &self,
+        protocol: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+        row_count: fn(&T) -> u64,
+    ) -> Result<T> {
+        let turn = self.turn(protocol).await?;
+        let limit = self.options.timeout.0;
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut ending = self.ending(protocol, turn, deadline);
+        let (sender, answer) = oneshot::channel();
+        let computing = self.threads.spawn(async move {
+            // Nobody waits any more, or is told here.
+            let _ = sender.send(work.await);
+        });
+        let outcome = tokio::time::timeout_at(deadline, answer).await;
+        drop(computing);
+        let outcome = match outcome {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(stopped()),
+            Err(_) => Err(too_long(limit)),
+        };
+        let outcome = outcome.and_then(|answer| {
+            ending.row_count = row_count(&answer);
+            let max_rows = self.options.max_rows;
+            match max_rows > 0 && ending.row_count > max_rows {
+                true => Err(too_many(max_rows)),
+                false => Ok(answer),
+            }
+        });
+        ending.outcome = match &outcome {
+            Ok(_) => "done",
+            Err(error) => kind_name(error.kind()),
+        };
+        outcome
+    }
+
+    /// What counts a query that begins.
+    fn ending(
+        &self,
+        protocol: &'static str,
+        turn: OwnedSemaphorePermit,
+        deadline: tokio::time::Instant,
+    ) -> Ending {
+        self.metrics.queries_running().inc();
+        Ending {
+            protocol,
+            started: Instant::now(),
+            row_count: 0,
+            outcome: "cancelled",
+            metrics: Arc::clone(&self.metrics),
+            turn: release_at(turn, deadline),
         }
     }
 
@@ -176,6 +225,13 @@ fn too_long(limit: Duration) -> Error {
             "{TOO_LONG}, as it ran longer than {} s; ask for less, or raise the limit",
             limit.as_secs_f64()
         ),
+    )
+}
+
+fn too_many(max_rows: u64) -> Error {
+    Error::new(
+        ErrorKind::ResourcesExhausted,
+        format!("the result has more than {max_rows} rows; add a LIMIT"),
     )
 }
 
@@ -242,10 +298,7 @@ impl Stream for LimitedRows {
                 self.ending.row_count += batch.num_rows() as u64;
                 let max_rows = self.max_rows;
                 if max_rows > 0 && self.ending.row_count > max_rows {
-                    return self.fail(Error::new(
-                        ErrorKind::ResourcesExhausted,
-                        format!("the result has more than {max_rows} rows; add a LIMIT"),
-                    ));
+                    return self.fail(too_many(max_rows));
                 }
                 // Rows may come so fast that nothing else is ever waited for.
                 if self.alarm.deadline() <= tokio::time::Instant::now() {

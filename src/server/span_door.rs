@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use axum::body::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth::{Authority, Denial};
 use super::metrics::Metrics;
 use super::options::Role;
+use super::span_body::{BodyError, SpanBody};
 use crate::engine::{CommitQueue, Receipt};
 use crate::error::Result;
 use crate::ingest::Format;
@@ -68,15 +69,34 @@ impl SpanDoor {
         })
     }
 
+    /// Reads the body of a request, at most `max` bytes; `length` tells its length from its first
+    /// bytes.
+    pub(super) async fn read(
+        &self,
+        protocol: &'static str,
+        body: Body,
+        max: usize,
+        length: impl Fn(&[u8]) -> Option<usize>,
+    ) -> Result<SpanBody, BodyError> {
+        let read = SpanBody::read(&self.queue, body, max, length).await;
+        match &read {
+            Ok(_) => {}
+            Err(BodyError::TooLong) => self.metrics.request(protocol, "too-long"),
+            Err(BodyError::Failed(_)) => self.metrics.request(protocol, "overloaded"),
+        }
+        read
+    }
+
     /// Takes the spans of a request; returns when they are in the lake.
     pub(super) async fn receive(
         &self,
         protocol: &'static str,
-        body: Bytes,
+        body: SpanBody,
         format: Format,
     ) -> Result<Receipt> {
         let started = Instant::now();
-        let outcome = self.queue.receive(body, Some(format)).await;
+        let SpanBody { bytes, room } = body;
+        let outcome = self.queue.receive_in(room, bytes, Some(format)).await;
         let said = match &outcome {
             Ok(receipt) if receipt.rejected_span_count == 0 => "accepted",
             Ok(_) => "partial",

@@ -19,9 +19,9 @@ use tracelake::{Error, ErrorKind};
 
 /// What the server does to the next requests.
 #[derive(Default)]
-struct Faults {
+pub(crate) struct Faults {
     /// So many are answered with 503.
-    refused: AtomicU32,
+    pub(crate) refused: AtomicU32,
     /// So many are never answered.
     hung: AtomicU32,
 }
@@ -47,14 +47,14 @@ impl S3Access for FaultyAccess {
     }
 }
 
-struct Server {
-    faults: Arc<Faults>,
+pub(crate) struct Server {
+    pub(crate) faults: Arc<Faults>,
     endpoint: String,
     _root: tempfile::TempDir,
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("bucket")).unwrap();
         let faults = Arc::new(Faults::default());
@@ -80,14 +80,19 @@ impl Server {
         }
     }
 
-    fn store(&self) -> Store {
-        let settings = [
+    /// How a client finds it: names and values of variables.
+    pub(crate) fn settings(&self) -> [(&'static str, &str); 5] {
+        [
             ("AWS_ENDPOINT", self.endpoint.as_str()),
             ("AWS_ALLOW_HTTP", "true"),
             ("AWS_ACCESS_KEY_ID", "key"),
             ("AWS_SECRET_ACCESS_KEY", "secret"),
             ("AWS_REGION", "us-east-1"),
-        ];
+        ]
+    }
+
+    fn store(&self) -> Store {
+        let settings = self.settings();
         let options = StoreOptions {
             max_retries: 3,
             first_backoff: Duration::from_millis(20),

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
@@ -34,6 +36,15 @@ impl Running {
     }
 
     pub(crate) async fn start_with(text: &str, settings: &[&str]) -> Self {
+        Self::start_on("memory://", text, settings).await
+    }
+
+    /// The same on a lake that stays.
+    pub(crate) async fn start_at(location: &str, settings: &[&str]) -> Self {
+        Self::start_on(location, "", settings).await
+    }
+
+    async fn start_on(location: &str, text: &str, settings: &[&str]) -> Self {
         let own = [
             "http.listen=127.0.0.1:0",
             "otlp.grpc=127.0.0.1:0",
@@ -49,9 +60,7 @@ impl Running {
         let options = ServeOptions::parse(text, std::iter::empty(), &all).expect("good options");
         let mut config = Config::default();
         options.apply(&mut config);
-        let lake = Lake::create("memory://", config)
-            .await
-            .expect("a lake in memory");
+        let lake = Lake::create(location, config).await.expect("a lake");
         let server = Server::start(&lake, &options).await.expect("free ports");
         let addresses = server.addresses();
         let (end, ends) = oneshot::channel::<()>();
@@ -434,6 +443,53 @@ async fn sql_over_http_has_formats_parameters_and_problems() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_search_over_http_goes_from_page_to_page() {
+    let server = Running::start(&["query.max_rows=8"]).await;
+    let mut client = server.grpc().await;
+    client.export(request(0..100)).await.expect("it is taken");
+    let search = async |body: serde_json::Value| {
+        let body = body.to_string();
+        let path = "/api/v1/search";
+        send(server.http(), "POST", path, &[], body.as_bytes()).await
+    };
+    let mut query = serde_json::json!({
+        "service_name": "shop", "attributes": "number >= 30", "limit": 3, "with_total": true,
+    });
+    let mut found = Vec::new();
+    loop {
+        let answer = search(query.clone()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let page = answer.json();
+        assert_eq!(page["total_count"], 7);
+        for trace in page["traces"].as_array().expect("a list") {
+            assert_eq!(
+                (&trace["span_count"], &trace["matched_span_count"]),
+                (&10.into(), &10.into())
+            );
+            found.push(trace["trace_id"].as_str().expect("an id").to_string());
+        }
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
+        query["cursor"] = cursor.into();
+    }
+    let expected: Vec<String> = (4..=10).rev().map(|id| format!("{id:032x}")).collect();
+    assert_eq!(found, expected);
+    for (body, status) in [
+        (serde_json::json!({ "servce": "x" }), 400),
+        (serde_json::json!({ "limit": 0 }), 400),
+        (serde_json::json!({ "cursor": "x" }), 400),
+        (serde_json::json!([]), 400),
+        (serde_json::json!({}), 422),
+    ] {
+        let answer = search(body).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert_eq!(answer.json()["status"], status);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn time_and_rows_of_a_query_are_limited_and_many_wait_for_their_turn() {
     let server = Running::start(&[
         "query.timeout=300ms",
@@ -603,7 +659,12 @@ async fn every_listener_can_be_encrypted() {
         .domain_name("localhost");
     let address = server.addresses.otlp_grpc.unwrap();
     let channel = Channel::from_shared(format!("https://{address}")).unwrap();
-    let channel = channel.tls_config(tls).unwrap().connect().await.unwrap();
+    let channel = channel
+        .tls_config(tls.clone())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     TraceServiceClient::new(channel)
         .export(request(0..3))
         .await
@@ -633,5 +694,100 @@ async fn every_listener_can_be_encrypted() {
         let answer = crate::http_client::send_over(stream, method, path, &[], &body).await;
         assert_eq!(answer.status, status);
     }
+
+    // PostgreSQL's clients ask whether they may encrypt before they do.
+    let mut stream = tokio::net::TcpStream::connect(server.addresses.postgres.unwrap())
+        .await
+        .unwrap();
+    stream
+        .write_all(&[0, 0, 0, 8, 4, 210, 22, 47])
+        .await
+        .unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'S');
+    let stream = connector
+        .connect("localhost".try_into().unwrap(), stream)
+        .await
+        .unwrap();
+    let (client, connection) = tokio_postgres::Config::new()
+        .user("someone")
+        .dbname("tracelake")
+        .connect_raw(stream, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let rows = client
+        .query("SELECT count(*) FROM spans", &[])
+        .await
+        .unwrap();
+    assert_eq!(rows[0].get::<_, i64>(0), 4);
+
+    let address = server.addresses.flight.unwrap();
+    let channel = Channel::from_shared(format!("https://{address}")).unwrap();
+    let channel = channel.tls_config(tls).unwrap().connect().await.unwrap();
+    let mut client = arrow_flight::sql::client::FlightSqlServiceClient::new(channel);
+    let info = client
+        .execute("SELECT name FROM spans".into(), None)
+        .await
+        .unwrap();
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    let rows = client.do_get(ticket).await.unwrap();
+    let rows: Vec<arrow::array::RecordBatch> = rows.try_collect().await.unwrap();
+    assert_eq!(rows.iter().map(|batch| batch.num_rows()).sum::<usize>(), 4);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_for_requests_is_shared_by_all_listeners() {
+    let server = Running::start(&["otlp.pending=64KiB", "otlp.max_delay=500ms"]).await;
+    assert!(
+        proto(0..300).len() * 3 > 64 << 10,
+        "each takes all the room"
+    );
+    let (grpc, otlp_http) = (server.grpc().await, server.otlp_http());
+    let over_grpc = (0..4).map(|number| {
+        let mut client = grpc.clone();
+        async move {
+            let first = number * 300;
+            let Err(status) = client.export(request(first..first + 300)).await else {
+                return true;
+            };
+            assert_eq!(status.code(), tonic::Code::Unavailable);
+            assert!(String::from_utf8_lossy(status.details()).contains("google.rpc.RetryInfo"));
+            false
+        }
+    });
+    let over_http = (4..8).map(|number| async move {
+        let body = proto(number * 300..(number + 1) * 300);
+        let answer = send(otlp_http, "POST", "/v1/traces", &[], &body).await;
+        if answer.status == 200 {
+            return true;
+        }
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("1"))
+        );
+        false
+    });
+    let (mut taken, others) = tokio::join!(
+        futures::future::join_all(over_grpc),
+        futures::future::join_all(over_http)
+    );
+    taken.extend(others);
+    // One commit takes half a second, and nobody waits longer than one.
+    let taken_count = taken.iter().filter(|taken| **taken).count() as i64;
+    assert!((1..8).contains(&taken_count), "{taken:?}");
+    assert_eq!(server.count().await, 300 * taken_count);
+    let metrics = send(server.http(), "GET", "/metrics", &[], b"")
+        .await
+        .text();
+    assert!(
+        metrics.contains("tracelake_ingest_pending_bytes 0\n"),
+        "{metrics}"
+    );
+    let refused = format!(
+        "tracelake_ingest_refused_requests_total {}\n",
+        8 - taken_count
+    );
+    assert!(metrics.contains(&refused), "{metrics}");
     server.stop().await;
 }

@@ -30,14 +30,39 @@ const SETTINGS: [&str; 9] = [
     "maintenance.max_ingested_files=3",
 ];
 
+/// Ten years: the numbered spans stay, those of 2001 go.
+const EXPIRY: [&str; 1] = ["maintenance.retention_age=3652d"];
+
+/// 2001-09-09.
+const LONG_AGO: u64 = 1_000_000_000_000_000_000;
+
+/// How often the server is killed.
+fn kill_count() -> usize {
+    let given = std::env::var("TRACELAKE_KILLS");
+    given.map_or(10, |count| {
+        count.parse().expect("TRACELAKE_KILLS is a number")
+    })
+}
+
 /// Starts the binary and reads where it listens.
-pub(crate) fn serve(sandbox: &Sandbox, more: &[&str]) -> (Child, HashMap<String, SocketAddr>) {
-    let mut arguments = vec!["serve"];
+fn serve(sandbox: &Sandbox) -> (Child, HashMap<String, SocketAddr>) {
+    serve_with(sandbox, "lake", &[], &EXPIRY)
+}
+
+/// The same on a lake at some place, with variables and settings.
+pub(crate) fn serve_with(
+    sandbox: &Sandbox,
+    lake: &str,
+    variables: &[(&str, &str)],
+    more: &[&str],
+) -> (Child, HashMap<String, SocketAddr>) {
+    let mut arguments = vec!["--lake", lake, "serve"];
     for setting in SETTINGS.iter().chain(more) {
         arguments.extend(["--set", setting]);
     }
     let mut child = sandbox
         .command(&arguments)
+        .envs(variables.iter().copied())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -63,7 +88,7 @@ pub(crate) fn serve(sandbox: &Sandbox, more: &[&str]) -> (Child, HashMap<String,
     (child, addresses)
 }
 
-fn terminate(child: &mut Child) {
+pub(crate) fn terminate(child: &mut Child) {
     let killed = std::process::Command::new("kill")
         .args(["-TERM", &child.id().to_string()])
         .status();
@@ -93,11 +118,24 @@ async fn send(address: Arc<Mutex<SocketAddr>>, next: Arc<AtomicU64>, ends: Arc<A
     }
 }
 
+/// Sends spans that are beyond the retention.
+async fn send_old(address: SocketAddr, round: u64) {
+    let mut request = request(round * SPANS..(round + 1) * SPANS);
+    for span in &mut request.resource_spans[0].scope_spans[0].spans {
+        span.start_time_unix_nano = LONG_AGO;
+        span.end_time_unix_nano = LONG_AGO;
+    }
+    if let Ok(mut client) = TraceServiceClient::connect(format!("http://{address}")).await {
+        // Whether they are taken does not matter.
+        let _ = client.export(request).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn every_acknowledged_span_is_there_once_after_ten_kills() {
+async fn every_acknowledged_span_is_there_once_after_many_kills() {
     let sandbox = Sandbox::new();
     let grpc = "OTLP over gRPC";
-    let (mut child, addresses) = serve(&sandbox, &[]);
+    let (mut child, addresses) = serve(&sandbox);
     let address = Arc::new(Mutex::new(addresses[grpc]));
     let next = Arc::new(AtomicU64::new(0));
     let ends = Arc::new(AtomicBool::new(false));
@@ -110,12 +148,15 @@ async fn every_acknowledged_span_is_there_once_after_ten_kills() {
             ))
         })
         .collect();
-    for _ in 0..10 {
+    for round in 0..kill_count() {
         let moment = Duration::from_millis(50).mul_f64(1.0 + 8.0 * jitter());
-        tokio::time::sleep(moment).await;
+        let old = send_old(*address.lock().unwrap(), round as u64);
+        // It may well be killed meanwhile.
+        let old = tokio::time::timeout(moment, old);
+        let (_, ()) = tokio::join!(old, tokio::time::sleep(moment));
         child.kill().expect("it runs");
         child.wait().expect("it is dead");
-        let (again, addresses) = serve(&sandbox, &[]);
+        let (again, addresses) = serve(&sandbox);
         child = again;
         *address.lock().unwrap() = addresses[grpc];
     }
@@ -123,6 +164,14 @@ async fn every_acknowledged_span_is_there_once_after_ten_kills() {
     for sender in senders {
         sender.await.expect("no sender panics");
     }
+    // What came before the last kill has expired by now.
+    let expired = async {
+        while sandbox.number("SELECT count(*) FROM spans WHERE start_time < '2010-01-01'") > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let expired = tokio::time::timeout(Duration::from_secs(60), expired).await;
+    expired.expect("the server drops what is too old");
     terminate(&mut child);
     let sent = next.load(Ordering::SeqCst);
     let before = sandbox.number("SELECT count(DISTINCT name) FROM spans");

@@ -4,8 +4,11 @@ mod any_attribute;
 mod attribute;
 mod is_ancestor;
 mod json_lookup;
+mod list_field;
 mod renamed_keys;
 mod semconv;
+mod time_bucket;
+mod trace_panel;
 
 use std::sync::Arc;
 
@@ -14,8 +17,11 @@ use datafusion::logical_expr::ScalarUDF;
 pub use any_attribute::{ANY_ATTRIBUTE, AnyAttributeFunc, whole_match};
 pub use attribute::AttributeFunc;
 pub use is_ancestor::IsAncestorFunc;
+pub use list_field::ListFieldFunc;
 pub use renamed_keys::keys_meaning;
 pub use semconv::{SEMCONV, SemconvFunc};
+pub use time_bucket::TimeBucketFunc;
+pub use trace_panel::{TracePanelFunc, TracePanelPart};
 
 use crate::span::AttributeOutput;
 
@@ -26,7 +32,11 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
     let others = [
         ScalarUDF::from(AnyAttributeFunc::default()),
         ScalarUDF::from(IsAncestorFunc::default()),
+        ScalarUDF::from(ListFieldFunc::default()),
         ScalarUDF::from(SemconvFunc::default()),
+        ScalarUDF::from(TimeBucketFunc::default()),
     ];
-    attribute.chain(others).map(Arc::new).collect()
+    let panel = TracePanelPart::ALL.into_iter();
+    let panel = panel.map(|part| ScalarUDF::from(TracePanelFunc::new(part)));
+    attribute.chain(others).chain(panel).map(Arc::new).collect()
 }

@@ -1,0 +1,106 @@
+//! What the fuzz targets do with their bytes. The modules are tracelake's own files.
+//!
+//! Read [`decoded`] and [`http_requests`].
+
+#![allow(dead_code, unused_imports, unreachable_pub)]
+
+#[path = "../../src/error.rs"]
+mod error;
+#[path = "../../src/ingest/mod.rs"]
+mod ingest;
+#[path = "../../src/search/mod.rs"]
+mod search;
+#[path = "../../src/server/search_request.rs"]
+mod search_request;
+#[path = "../../src/span/mod.rs"]
+mod span;
+#[path = "../../src/server/sql_request.rs"]
+mod sql_request;
+
+use error::Result;
+pub use ingest::Format;
+use ingest::{Rejection, SpanSink, decode, encode_otlp_json_all, encode_otlp_proto};
+use search::{Cursor, JaegerRequest};
+use span::{Origin, Span, SpanBatchBuilder};
+
+#[derive(Default)]
+struct Collected {
+    spans: Vec<Span>,
+    builder: SpanBatchBuilder,
+    rejected: u64,
+}
+
+impl SpanSink for Collected {
+    fn span(&mut self, origin: &Origin, span: &Span) -> Result<()> {
+        self.builder.push(origin, span);
+        self.spans.push(span.clone());
+        Ok(())
+    }
+
+    fn reject(&mut self, rejection: Rejection) -> Result<()> {
+        let _ = rejection.to_string();
+        self.rejected += rejection.span_count;
+        Ok(())
+    }
+}
+
+fn collect(bytes: &[u8], format: Option<Format>) -> Option<Collected> {
+    let mut collected = Collected::default();
+    decode(bytes, "fuzz", format, &mut collected).ok()?;
+    Some(collected)
+}
+
+/// Decodes bytes, makes rows of the spans, writes them as OTLP and decodes that: the spans are the
+/// same.
+pub fn decoded(bytes: &[u8], format: Format) {
+    // Also what is recognized by itself.
+    let _ = collect(bytes, None);
+    let Some(mut found) = collect(bytes, Some(format)) else {
+        return;
+    };
+    if found.spans.is_empty() {
+        return;
+    }
+    let batch = found.builder.finish();
+    assert_eq!(batch.num_rows(), found.spans.len());
+    let scope = span::Scope::default();
+    let (mut proto, mut json) = (Vec::new(), String::new());
+    let scopes = [(scope, found.spans.clone())];
+    encode_otlp_proto(&span::Resource::default(), &scopes, &mut proto);
+    let resources = [(span::Resource::default(), scopes.to_vec())];
+    encode_otlp_json_all(&resources, &mut json);
+    for (bytes, format) in [
+        (&proto[..], Format::OtlpProtobuf),
+        (json.as_bytes(), Format::OtlpJson),
+    ] {
+        let again = collect(bytes, Some(format)).expect("what was written can be read");
+        assert_eq!(again.rejected, 0);
+        let (found, again) = (format!("{:?}", found.spans), format!("{:?}", again.spans));
+        assert_eq!(found, again);
+    }
+}
+
+/// Reads bytes as every text that comes with a request over HTTP.
+pub fn http_requests(bytes: &[u8]) {
+    let _ = sql_request::SqlRequest::read("application/json", bytes);
+    if let Ok(query) = search_request::read_search(bytes) {
+        let _ = query.validate();
+        let json = serde_json::to_string(&query).expect("plain data has a JSON form");
+        let again = search_request::read_search(json.as_bytes()).expect("its own JSON");
+        // NaN cannot come in, so equality is what it says.
+        assert_eq!(query, again);
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(condition) = text.parse::<search::Condition>() {
+        let _ = condition.validate();
+    }
+    let _ = search::parse_duration(text);
+    if let Ok(cursor) = Cursor::parse(text) {
+        assert_eq!(cursor.to_string(), text);
+    }
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    let _ = JaegerRequest::parse(pairs, 1_700_000_000_000_000_000);
+    let _ = span::TraceId::parse(text);
+}
