@@ -18,7 +18,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::linked_spans::follow_links;
 use super::needs::Needs;
 use super::range_rows::{RangeRows, trace_numbers};
-use super::trace_selection::TraceSelection;
+use super::trace_selection::{Rising, TraceSelection};
 use crate::span::column;
 use crate::table::{
     SpanReader, TraceRange, TraceScan, scan_column, stored_index, trace_scan_schema,
@@ -187,12 +187,13 @@ pub(super) fn wanted(
             .filter(|rows| !rows.is_empty())
             .collect();
     };
+    let mut asked = Rising::new(asked);
     let mut stretches: Vec<Range<usize>> = Vec::new();
     let mut at = first;
     for same in traces[first..end.max(first)].chunk_by(|a, b| a == b) {
         let rows = at..at + same.len();
         at = rows.end;
-        if asked.binary_search(&same[0]).is_err() {
+        if !asked.contains(same[0]) {
             continue;
         }
         match stretches.last_mut() {

@@ -151,11 +151,13 @@ impl TraceFilters {
             }
             files.push(runs);
         }
-        in_time.sort_unstable();
+        // Stable sorting is quick about what is sorted file by file.
+        in_time.sort();
         in_time.dedup();
-        passing.sort_unstable();
+        passing.sort();
         passing.dedup();
-        passing.retain(|trace| in_time.binary_search(trace).is_ok());
+        let mut in_time = Rising::new(&in_time);
+        passing.retain(|trace| in_time.contains(*trace));
         let traces = self.pass_by_id(passing)?;
         let files = files.iter().map(|runs| stretches(runs, &traces)).collect();
         Ok(Some(TraceSelection { traces, files }))
@@ -182,18 +184,15 @@ impl TraceFilters {
             None => &reader.ids_and_filter,
         };
         let mut batches = scan.read(reader, file, &stretches, Arc::clone(context))?;
-        let mut rows = stretches.into_iter().flatten();
+        let mut places = Places::new(stretches);
         let mut traces = Vec::new();
-        let mut places: Vec<u64> = Vec::new();
         while let Some(batch) = batches.try_next().await? {
             trace_numbers(batch.column(0), &mut traces)?;
-            places.clear();
-            places.extend(rows.by_ref().take(traces.len()));
             let flags = batch.columns().get(1).map(AsArray::as_boolean);
             for wanted in wanted(range, asked, &traces) {
                 let mut at = wanted.start;
                 for same in traces[wanted].chunk_by(|a, b| a == b) {
-                    let rows = places[at]..places[at + same.len() - 1] + 1;
+                    let rows = places.of(at)..places.of(at + same.len() - 1) + 1;
                     let passes_here = match (&indexed, flags) {
                         (Some(any_passes), _) => any_passes(&rows),
                         (None, Some(flags)) => {
@@ -216,6 +215,7 @@ impl TraceFilters {
                     at += same.len();
                 }
             }
+            places.step(traces.len());
         }
         Ok((runs, passes))
     }
@@ -246,14 +246,83 @@ impl TraceFilters {
 /// The rows of the runs of these traces, both sorted, in stretches that leave out what is worth
 /// leaving out.
 fn stretches(runs: &[FileRun], traces: &[u128]) -> Vec<Range<u64>> {
+    let mut traces = Rising::new(traces);
     let mut stretches: Vec<Range<u64>> = Vec::new();
-    for run in runs {
-        if traces.binary_search(&run.trace).is_err() {
-            continue;
-        }
+    for run in runs.iter().filter(|run| traces.contains(run.trace)) {
         add_rows(&mut stretches, run.rows.clone());
     }
     stretches
+}
+
+/// Sorted traces, among which others are looked up, quickly where those rise as well.
+pub(super) struct Rising<'a> {
+    traces: &'a [u128],
+    /// Those before are less than the one looked up last.
+    at: usize,
+}
+
+impl<'a> Rising<'a> {
+    pub(super) fn new(traces: &'a [u128]) -> Self {
+        Self { traces, at: 0 }
+    }
+
+    pub(super) fn contains(&mut self, trace: u128) -> bool {
+        if self.at > 0 && trace <= self.traces[self.at - 1] {
+            self.at = 0;
+        }
+        let left = &self.traces[self.at..];
+        let mut end = 1;
+        while end < left.len() && left[end] < trace {
+            end *= 2;
+        }
+        let near = &left[..left.len().min(end + 1)];
+        self.at += near.partition_point(|other| *other < trace);
+        self.traces.get(self.at) == Some(&trace)
+    }
+}
+
+/// Where in the file rows lie that were read of stretches of it.
+struct Places {
+    stretches: std::vec::IntoIter<Range<u64>>,
+    /// What is left of the stretch in which the batch at hand goes on.
+    current: Range<u64>,
+    /// The row of the batch at which it does.
+    row: usize,
+}
+
+impl Places {
+    fn new(stretches: Vec<Range<u64>>) -> Self {
+        Self {
+            stretches: stretches.into_iter(),
+            current: 0..0,
+            row: 0,
+        }
+    }
+
+    /// The place of a row of the batch at hand, none of which is asked for after a later one.
+    fn of(&mut self, row: usize) -> u64 {
+        loop {
+            let ahead = (row - self.row) as u64;
+            let length = self.current.end - self.current.start;
+            if ahead < length {
+                return self.current.start + ahead;
+            }
+            let Some(next) = self.stretches.next() else {
+                return self.current.end;
+            };
+            self.row += length as usize;
+            self.current = next;
+        }
+    }
+
+    /// Goes on to the next batch, after one of so many rows.
+    fn step(&mut self, rows: usize) {
+        let Some(last) = rows.checked_sub(1) else {
+            return;
+        };
+        self.current.start = self.of(last) + 1;
+        self.row = 0;
+    }
 }
 
 /// Adds rows that come after those that are there.
@@ -286,5 +355,39 @@ impl TraceSelection {
     /// The rows of a file, in stretches, that hold them.
     pub(super) fn rows(&self, file: usize) -> Vec<Range<u64>> {
         self.files.get(file).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_found_whatever_the_order_they_are_looked_up_in() {
+        let traces: Vec<u128> = (0..100).map(|n| n * 3).collect();
+        let mut rising = Rising::new(&traces);
+        for trace in (0..310).chain((0..310).rev()).chain([7, 297, 0, 299, 150]) {
+            assert_eq!(
+                rising.contains(trace),
+                trace % 3 == 0 && trace < 300,
+                "{trace}"
+            );
+        }
+        assert!(!Rising::new(&[]).contains(1));
+    }
+
+    #[test]
+    fn places_go_on_from_batch_to_batch_and_stretch_to_stretch() {
+        let stretches = vec![5..8, 20..21, 30..36];
+        let expected: Vec<u64> = stretches.iter().cloned().flatten().collect();
+        for batch in 1..=expected.len() {
+            let mut places = Places::new(stretches.clone());
+            for batch in expected.chunks(batch) {
+                for (row, place) in batch.iter().enumerate() {
+                    assert_eq!((places.of(row), places.of(row)), (*place, *place));
+                }
+                places.step(batch.len());
+            }
+        }
     }
 }
