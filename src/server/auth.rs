@@ -5,7 +5,8 @@
 use subtle::ConstantTimeEq;
 use tonic::{Request, Status};
 
-use super::options::{Role, Secret};
+use super::option_values::Secret;
+use super::options::Role;
 
 /// Knows the tokens.
 #[derive(Debug)]

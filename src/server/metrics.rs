@@ -10,8 +10,10 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use super::own_traces::OwnTraces;
 use crate::engine::{CommitStats, LakeStats};
 use crate::error::{Error, Result};
+use crate::span::Value;
 
 /// Bounds of histograms of time, in seconds.
 const TIME_BUCKETS: [f64; 14] = [
@@ -28,6 +30,7 @@ pub(super) struct Metrics {
     query_rows: IntCounter,
     queries_running: IntGauge,
     queries_waiting: IntGauge,
+    own_traces: OwnTraces,
 }
 
 impl Metrics {
@@ -55,6 +58,7 @@ impl Metrics {
                     "tracelake_queries_waiting",
                     "Queries that wait for their turn.",
                 )?,
+                own_traces: OwnTraces::default(),
             };
             let registry = &metrics.registry;
             registry.register(Box::new(metrics.requests.clone()))?;
@@ -69,14 +73,30 @@ impl Metrics {
         build().map_err(|error| Error::internal("cannot set up metrics").with_source(error))
     }
 
+    /// The same, which also tells of each request and query by a span.
+    pub(super) fn with_own_traces(mut self, own_traces: OwnTraces) -> Self {
+        self.own_traces = own_traces;
+        self
+    }
+
+    /// A request with spans was answered, so many of which were taken.
+    pub(super) fn received(&self, protocol: &str, outcome: &str, time: Duration, spans: u64) {
+        self.request(protocol, outcome);
+        let seconds = self.request_seconds.with_label_values(&[protocol]);
+        seconds.observe(time.as_secs_f64());
+        let is_taken = ["accepted", "partial"].contains(&outcome);
+        let count = i64::try_from(spans).unwrap_or(i64::MAX);
+        let attributes = [
+            ("tracelake.protocol", Value::String(protocol.to_string())),
+            ("tracelake.span_count", Value::Int(count)),
+        ];
+        self.own_traces
+            .record("ingest", time, outcome, !is_taken, &attributes);
+    }
+
     /// A request with spans ended so.
     pub(super) fn request(&self, protocol: &str, outcome: &str) {
         self.requests.with_label_values(&[protocol, outcome]).inc();
-    }
-
-    pub(super) fn request_time(&self, protocol: &str, time: Duration) {
-        let seconds = self.request_seconds.with_label_values(&[protocol]);
-        seconds.observe(time.as_secs_f64());
     }
 
     /// A query ended so.
@@ -85,6 +105,14 @@ impl Metrics {
         let seconds = self.query_seconds.with_label_values(&[protocol]);
         seconds.observe(time.as_secs_f64());
         self.query_rows.inc_by(rows);
+        let is_fine = ["done", "cancelled"].contains(&outcome);
+        let count = i64::try_from(rows).unwrap_or(i64::MAX);
+        let attributes = [
+            ("tracelake.protocol", Value::String(protocol.to_string())),
+            ("tracelake.row_count", Value::Int(count)),
+        ];
+        self.own_traces
+            .record("query", time, outcome, !is_fine, &attributes);
     }
 
     pub(super) fn queries_running(&self) -> &IntGauge {

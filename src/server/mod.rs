@@ -2,11 +2,13 @@
 //! engine's. Start with `running.rs`, then `options.rs`.
 
 mod options;
+mod option_values;
 mod running;
 
 mod auth;
 mod listener;
 mod metrics;
+mod own_traces;
 mod query_gate;
 mod span_body;
 mod span_door;

@@ -19,7 +19,7 @@ use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use futures::Sink;
 
-use super::options::Secret;
+use super::option_values::Secret;
 
 /// Name, salt, salted password.
 type User = (String, Vec<u8>, Vec<u8>);

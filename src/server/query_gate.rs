@@ -365,7 +365,7 @@ impl Drop for Ending {
 mod tests {
     use futures::TryStreamExt;
 
-    use super::super::options::Time;
+    use super::super::option_values::Time;
     use super::*;
     use crate::engine::{Lake, Session};
 

@@ -20,6 +20,7 @@ use super::metrics::Metrics;
 use super::options::{Role, ServeOptions};
 use super::otlp_grpc::TraceService;
 use super::otlp_http;
+use super::own_traces::{self, OwnTraces};
 use super::postgres::{self, Postgres, Running};
 use super::postgres_auth::Users;
 use super::postgres_statement::Planner;
@@ -86,7 +87,20 @@ impl Server {
         // Two providers are compiled in, so that none is the default by itself. One that was
         // chosen already is left.
         let _ = aws_lc_rs::default_provider().install_default();
-        let metrics = Arc::new(Metrics::try_new()?);
+        let (queue, stop) = (CommitQueue::new(lake), CancellationToken::new());
+        let mut protocols = JoinSet::new();
+        let mut metrics = Metrics::try_new()?;
+        if options.telemetry.own_traces {
+            let (own_traces, spans) = OwnTraces::new();
+            metrics = metrics.with_own_traces(own_traces);
+            let service_name = options.telemetry.service_name.clone();
+            let writing = own_traces::write(spans, queue.clone(), service_name, stop.clone());
+            protocols.spawn(async move {
+                writing.await;
+                Ok(())
+            });
+        }
+        let metrics = Arc::new(metrics);
         let common = Common {
             options,
             authority: Arc::new(Authority::new(options.tokens()?)),
@@ -96,13 +110,13 @@ impl Server {
                 Arc::clone(&metrics),
             )?),
             metrics,
-            queue: CommitQueue::new(lake),
-            stop: CancellationToken::new(),
+            queue,
+            stop,
         };
         let mut server = Self {
             addresses: Addresses::default(),
             stop: common.stop.clone(),
-            protocols: JoinSet::new(),
+            protocols,
             queue: common.queue.clone(),
             deadline: options.shutdown.deadline.0,
         };

@@ -102,8 +102,9 @@ impl SpanDoor {
             Ok(_) => "partial",
             Err(error) => super::status::kind_name(error.kind()),
         };
-        self.metrics.request(protocol, said);
-        self.metrics.request_time(protocol, started.elapsed());
+        let taken = outcome.as_ref().map_or(0, |receipt| receipt.span_count);
+        self.metrics
+            .received(protocol, said, started.elapsed(), taken);
         outcome
     }
 }

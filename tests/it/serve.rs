@@ -737,6 +737,29 @@ async fn every_listener_can_be_encrypted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_server_s_own_spans_are_in_its_lake_where_that_is_wanted() {
+    let server = Running::start(&["telemetry.own_traces=true", "telemetry.service_name=me"]).await;
+    let mut client = server.grpc().await;
+    client.export(request(0..5)).await.expect("it is taken");
+    assert_eq!(server.sql("SELECT nothing").await.status, 400);
+    let sql = "SELECT name, status_code, attributes['tracelake.outcome'] AS outcome, \
+               attributes['tracelake.span_count'] AS spans FROM spans \
+               WHERE service_name = 'me' AND (name = 'ingest' OR has_error) ORDER BY name";
+    let expected = "[{\"name\":\"ingest\",\"status_code\":\"UNSET\",\"outcome\":\"accepted\",\"spans\":\"5\"},\
+                    {\"name\":\"query\",\"status_code\":\"ERROR\",\"outcome\":\"invalid-input\",\"spans\":null}]\n";
+    let mut found = String::new();
+    for _ in 0..100 {
+        found = server.sql(sql).await.text();
+        if found == expected {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(found, expected);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memory_for_requests_is_shared_by_all_listeners() {
     let server = Running::start(&["otlp.pending=64KiB", "otlp.max_delay=500ms"]).await;
     assert!(
