@@ -172,8 +172,8 @@ mod tests {
         let names = KnownNames::new(Arc::new(session), runtime.handle().clone());
         // Whoever is late answers the next time.
         let ask = |wanted: Wanted, prefix: &str| {
-            let answers = (0..100).map(|_| names.names(&wanted, prefix));
-            answers.into_iter().find(|found| !found.is_empty())
+            let mut answers = (0..100).map(|_| names.names(&wanted, prefix));
+            answers.find(|found| !found.is_empty())
         };
         let span = Some("span");
         for (wanted, prefix, expected) in [
