@@ -58,7 +58,9 @@ pub fn decoded(bytes: &[u8], format: Format) {
     let Some(mut found) = collect(bytes, Some(format)) else {
         return;
     };
-    if found.spans.is_empty() {
+    // OTLP cannot tell a span that began at zero and never ended from one that took no time.
+    let is_told = |span: &Span| span.start_time_unix_nano != 0 || span.duration_nano.is_some();
+    if found.spans.is_empty() || !found.spans.iter().all(is_told) {
         return;
     }
     let batch = found.builder.finish();
@@ -94,7 +96,8 @@ pub fn http_requests(bytes: &[u8]) {
         return;
     };
     if let Ok(condition) = text.parse::<search::Condition>() {
-        let _ = condition.validate();
+        let query = search::TraceQuery::new().with_condition(condition);
+        let _ = query.validate();
     }
     let _ = search::parse_duration(text);
     if let Ok(cursor) = Cursor::parse(text) {

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tracelake::Lake;
 use tracelake::engine::{ExplainReport, Session};
+use tracelake::{Config, Lake};
 
 use super::lakes::{fill_with_workload, rows, small_files, value};
 
@@ -76,8 +76,8 @@ fn as_sent(sql: &str, has_time_bucket: bool, services: &str, trace_id: &str) -> 
     sql
 }
 
-async fn compacted() -> Lake {
-    let lake = Lake::create("memory:///", small_files(true)).await.unwrap();
+async fn compacted(config: Config) -> Lake {
+    let lake = Lake::create("memory:///", config).await.unwrap();
     fill_with_workload(&lake).await;
     lake.compact(Arc::new(|_| {})).await.unwrap();
     lake
@@ -85,7 +85,8 @@ async fn compacted() -> Lake {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_of_the_dashboard_runs_and_finds_something() {
-    let session = compacted().await.session().await.unwrap();
+    let lake = compacted(Config::default()).await;
+    let session = lake.session().await.unwrap();
     let trace_id = value(&session, "SELECT max(trace_id) FROM spans").await;
     let services = "SELECT string_agg(DISTINCT '''' || service_name || '''', ',') FROM spans";
     let services = value(&session, services).await;
@@ -139,7 +140,8 @@ async fn explain(session: &Session, sql: &str) -> ExplainReport {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conditions_on_the_views_prune_as_those_on_spans() {
-    let session = compacted().await.session().await.unwrap();
+    let lake = compacted(small_files(true)).await;
+    let session = lake.session().await.unwrap();
     let id = "SELECT trace_id FROM spans GROUP BY trace_id HAVING count(*) > 10 \
               ORDER BY trace_id LIMIT 1";
     let id = value(&session, id).await;
