@@ -53,10 +53,11 @@ fn normalize(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_equality(op) => {
             let (left_kinds, right_kinds) = (id_kinds(&left, schema), id_kinds(&right, schema));
-            let right = map_literals(right, &left_kinds)?;
-            let left = map_literals(left, &right_kinds)?;
+            let right = map_literals(*right, &left_kinds)?;
+            let left = map_literals(*left, &right_kinds)?;
             let changed = left.transformed || right.transformed;
-            let expr = Expr::BinaryExpr(BinaryExpr::new(left.data, op, right.data));
+            let (left, right) = (Box::new(left.data), Box::new(right.data));
+            let expr = Expr::BinaryExpr(BinaryExpr::new(left, op, right));
             Transformed::new_transformed(expr, changed)
         }
         Expr::BinaryExpr(binary) if is_order(binary.op) => in_order(binary, schema),
@@ -77,9 +78,9 @@ fn normalize(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let mut changed = false;
             let mut items = Vec::with_capacity(list.len());
             for item in list {
-                let item = map_literals(Box::new(item), &kinds)?;
+                let item = map_literals(item, &kinds)?;
                 changed |= item.transformed;
-                items.push(*item.data);
+                items.push(item.data);
             }
             let list = InList::new(expr, items, negated);
             Transformed::new_transformed(Expr::InList(list), changed)
@@ -121,9 +122,9 @@ fn case_of(mut case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let mut changed = false;
     let mut branches = Vec::with_capacity(case.when_then_expr.len());
     for (when, then) in case.when_then_expr {
-        let when = map_literal(when, kind)?;
+        let when = map_literal(*when, kind)?;
         changed |= when.transformed;
-        branches.push((when.data, then));
+        branches.push((Box::new(when.data), then));
     }
     case.when_then_expr = branches;
     Ok(Transformed::new_transformed(Expr::Case(case), changed))
@@ -137,9 +138,9 @@ fn any_of(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Exp
         && array.func.name() == "make_array"
     {
         for item in &mut array.args {
-            let mapped = map_literal(Box::new(item.clone()), kind)?;
+            let mapped = map_literal(item.clone(), kind)?;
             changed |= mapped.transformed;
-            *item = *mapped.data;
+            *item = mapped.data;
         }
     }
     Ok(Transformed::new_transformed(
@@ -193,28 +194,28 @@ fn is_row(call: &ScalarFunction) -> bool {
 }
 
 /// A literal, or a row with literals in it, that meets something of these kinds.
-fn map_literals(expr: Box<Expr>, kinds: &[Option<IdKind>]) -> Result<Transformed<Box<Expr>>> {
-    let mut call = match *expr {
+fn map_literals(expr: Expr, kinds: &[Option<IdKind>]) -> Result<Transformed<Expr>> {
+    let mut call = match expr {
         Expr::ScalarFunction(call) if is_row(&call) && call.args.len() == kinds.len() => call,
         Expr::ScalarFunction(call) if is_row(&call) => {
-            return Ok(Transformed::no(Box::new(Expr::ScalarFunction(call))));
+            return Ok(Transformed::no(Expr::ScalarFunction(call)));
         }
         one => match kinds {
-            [kind] => return map_literal(Box::new(one), *kind),
-            _ => return Ok(Transformed::no(Box::new(one))),
+            [kind] => return map_literal(one, *kind),
+            _ => return Ok(Transformed::no(one)),
         },
     };
     let mut changed = false;
     for (part, kind) in call.args.iter_mut().zip(kinds) {
-        let mapped = map_literal(Box::new(std::mem::take(part)), *kind)?;
+        let mapped = map_literal(std::mem::take(part), *kind)?;
         changed |= mapped.transformed;
-        *part = *mapped.data;
+        *part = mapped.data;
     }
-    let row = Box::new(Expr::ScalarFunction(call));
+    let row = Expr::ScalarFunction(call);
     Ok(Transformed::new_transformed(row, changed))
 }
 
-fn map_literal(expr: Box<Expr>, kind: Option<IdKind>) -> Result<Transformed<Box<Expr>>> {
+fn map_literal(expr: Expr, kind: Option<IdKind>) -> Result<Transformed<Expr>> {
     let (Some(kind), Some((value, metadata))) = (kind, text_literal(&expr)) else {
         return Ok(Transformed::no(expr));
     };
@@ -237,7 +238,7 @@ fn map_literal(expr: Box<Expr>, kind: Option<IdKind>) -> Result<Transformed<Box<
         return Ok(Transformed::no(expr));
     }
     let literal = Expr::Literal(ScalarValue::Utf8(Some(canonical)), metadata.clone());
-    Ok(Transformed::yes(Box::new(literal)))
+    Ok(Transformed::yes(literal))
 }
 
 /// A literal, also one that is cast to text, as clients write it.

@@ -114,7 +114,7 @@ async fn a_span_that_would_become_another_one_stays_where_it_is() {
 #[test]
 fn the_command_line_corrects_clocks_where_it_is_asked_to() {
     let sandbox = Sandbox::new();
-    sandbox.write("call.json", &call(-1_000 * MILLI));
+    sandbox.write("call.json", call(-1_000 * MILLI));
     sandbox.ok(&["ingest", "call.json"]);
     let sent = sandbox.ok(&["trace", ID]);
     let corrected = sandbox.ok(&["trace", ID, "--max-clock-skew", "2s"]);
