@@ -365,6 +365,7 @@ fn state(lake: &Lake) -> SessionState {
         .with_analyzer_rules(analyzer_rules())
         .with_optimizer_rules(optimizer_rules())
         .with_physical_optimizer_rule(Arc::new(StoredComparisons))
+        .with_physical_optimizer_rule(Arc::new(exec::CooperativeJoins))
         .build()
 }
 

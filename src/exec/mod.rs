@@ -2,6 +2,7 @@
 //! `service_edges` and `critical_paths`. What a trace means is `trace`'s; where its spans lie is
 //! `table`'s; here they meet.
 
+mod cooperative_joins;
 mod numbering;
 mod needs;
 mod id_set;
@@ -23,6 +24,7 @@ mod critical_paths;
 mod tree_column;
 mod span_tree;
 
+pub use cooperative_joins::CooperativeJoins;
 pub use critical_paths::CriticalPathsRelation;
 pub use edge_counts::EdgeCountsRelation;
 pub use needs::Needs;
