@@ -159,7 +159,9 @@ impl TraceRows {
         let mut builder =
             ParquetRecordBatchStreamBuilder::new_with_metadata(reader, projection.reader.clone())
                 .with_projection(projection.mask.clone())
-                .with_row_filter(row_filter(&projection, &file.trace_ids));
+                .with_row_filter(row_filter(&projection, &file.trace_ids))
+                // It would decode whole batches around the few rows of a trace.
+                .with_max_predicate_cache_size(0);
         if self.pruning
             && let Some(ranges) = row_ranges(metadata, &file.trace_ids)
         {
