@@ -75,6 +75,11 @@ impl TraceRelation for CriticalPathsRelation {
         Vec::new()
     }
 
+    /// A section also starts where a child ends.
+    fn starts_with_spans(&self) -> bool {
+        false
+    }
+
     fn rows(&self, projection: &[usize], start_nanos: (i64, i64)) -> Box<dyn RelationRows> {
         Box::new(CriticalPathRows {
             projection: projection.to_vec(),

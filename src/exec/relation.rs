@@ -66,6 +66,11 @@ pub trait TraceRelation: Debug + Send + Sync {
         false
     }
 
+    /// Whether each row starts when a span of its trace does.
+    fn starts_with_spans(&self) -> bool {
+        true
+    }
+
     /// Whether it wants to know where links to other traces lead; the first column passed on is
     /// then that of the stored links.
     fn follows_links(&self) -> bool {

@@ -80,6 +80,7 @@ impl TraceExec {
         let properties = properties(&schema, count);
         let filters = TraceFilters {
             by_span,
+            by_start: relation.starts_with_spans(),
             ..TraceFilters::default()
         };
         let quick = match relation.quick_needs(&projection, scan.is_within_time()) {

@@ -36,6 +36,8 @@ pub(super) struct TraceFilters {
     pub(super) by_id: Vec<Arc<dyn PhysicalExpr>>,
     /// A filter over the schema of a scan of traces that some span of a trace must pass.
     pub(super) by_span: Option<Arc<dyn PhysicalExpr>>,
+    /// Whether a trace none of whose spans starts in the time asked for has no row in it.
+    pub(super) by_start: bool,
 }
 
 /// What finds the traces that filters leave.
@@ -130,7 +132,8 @@ impl TraceFilters {
         range: &TraceRange,
         context: &Arc<TaskContext>,
     ) -> Result<Option<TraceSelection>> {
-        if !scan.is_mostly_margin() && !self.says_something(scan)? {
+        let is_cut = self.by_start && scan.is_mostly_margin();
+        if !is_cut && !self.says_something(scan)? {
             return Ok(None);
         }
         let asked: Option<Vec<u128>> = scan.trace_ids().map(|ids| {
@@ -139,14 +142,14 @@ impl TraceFilters {
         });
         let mut files: Vec<Vec<FileRun>> = Vec::with_capacity(scan.file_count());
         let mut passing: Vec<u128> = Vec::new();
-        // What is asked for has a span in the time asked for.
+        // The traces that have a span in the time asked for, or may have a row without one.
         let mut in_time: Vec<u128> = Vec::new();
         let mut runs = futures::stream::iter(0..scan.file_count())
             .map(|file| self.runs(scan, reader, file, range, asked.as_deref(), context))
             .buffered(FILE_READS);
         while let Some((runs, passes)) = runs.try_next().await? {
             passing.extend(passes);
-            if scan.is_asked_for(files.len()) {
+            if !self.by_start || scan.is_asked_for(files.len()) {
                 in_time.extend(runs.iter().map(|run| run.trace));
             }
             files.push(runs);

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tracelake::config::QueryConfig;
-use tracelake::engine::Session;
+use tracelake::engine::{IngestProgress, Session, Source};
 use tracelake::span::{
     Origin, Resource, Scope, Span, SpanBatchBuilder, SpanId, SpanKind, StatusCode, TraceId, Value,
 };
@@ -428,4 +428,45 @@ async fn a_limit_reads_only_the_first_traces() {
         few.bytes_read,
         all.bytes_read
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_section_is_of_the_hour_it_starts_in_though_no_span_of_its_trace_is() {
+    // The parent waits for its child over the hour's end, and goes on alone.
+    let hour = START + 3600 * SECOND;
+    let span = |trace: u64, id: u64, parent: &str, from: i64, to: i64| {
+        format!(
+            r#"{{"traceId":"{trace:032x}","spanId":"{id:016x}","parentSpanId":"{parent}","name":"n{id}","kind":1,
+                "startTimeUnixNano":"{}","endTimeUnixNano":"{}"}}"#,
+            hour + from * SECOND,
+            hour + to * SECOND
+        )
+    };
+    let spans = [
+        span(1, 1, "", -60, 600),
+        span(1, 2, "0000000000000001", -30, 300),
+        span(2, 3, "", 1800, 1801),
+    ];
+    let request = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#,
+        spans.join(",")
+    );
+    let lake = Lake::create("memory:///", Config::default()).await.unwrap();
+    let source = Source::bytes("hours.json", request);
+    lake.ingest(vec![source], IngestProgress::shared())
+        .await
+        .unwrap();
+    let session = lake.session().await.unwrap();
+    let found = rows(
+        &session,
+        "SELECT name FROM critical_paths WHERE start_time >= '2026-11-20T10:00:00Z' \
+         AND start_time < '2026-11-20T11:00:00Z' ORDER BY start_time",
+    );
+    assert_eq!(found.await, [["n1"], ["n3"]]);
+    let found = rows(
+        &session,
+        "SELECT name FROM span_tree WHERE start_time >= '2026-11-20T10:00:00Z' \
+         AND start_time < '2026-11-20T11:00:00Z'",
+    );
+    assert_eq!(found.await, [["n3"]]);
 }
