@@ -24,6 +24,11 @@ use crate::error::Error;
 use crate::span::{SpanId, TraceId};
 use crate::trace::Trace;
 
+/// What functions say of their argument `max_clock_skew`.
+pub(super) const MAX_CLOCK_SKEW: &str = "Corrects the clocks of hosts that differ by at most so much, as Jaeger does: spans that do \
+     not fit into their parents are moved. An interval or a text such as `'1s'`; times stay as \
+     they were sent where it is left out.";
+
 /// What a function over traces takes in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parameter {

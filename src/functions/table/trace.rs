@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::logical_expr::{DocSection, Documentation};
 
-use super::arguments::{Arguments, Parameter};
+use super::arguments::{Arguments, MAX_CLOCK_SKEW, Parameter};
 use super::span_columns::{span_rows, spans_with};
 use super::trace_function::TraceFunction;
 use super::trace_reader::TraceReader;
@@ -65,12 +65,7 @@ impl TraceFunction for TraceFunc {
             "trace_id",
             "The trace's id, 32 hex digits or 16; or a list of ids: `trace(['…', '…'])`.",
         )
-        .with_argument(
-            "max_clock_skew",
-            "Corrects the clocks of hosts that differ by at most so much, as Jaeger does: spans \
-             that do not fit into their parents are moved. An interval or a text such as `'1s'`; \
-             times stay as they were sent where it is left out.",
-        )
+        .with_argument("max_clock_skew", MAX_CLOCK_SKEW)
         .build()
     }
 

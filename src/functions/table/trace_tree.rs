@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringViewAr
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{DocSection, Documentation};
 
-use super::arguments::Parameter;
+use super::arguments::{MAX_CLOCK_SKEW, Parameter};
 use super::one_trace::OneTraceFunc;
 use super::span_columns::picked;
 use crate::error::Result;
@@ -89,11 +89,6 @@ fn documentation() -> Documentation {
          +---------------------------+--------------+----------+-------------------------------------+",
     )
     .with_argument("trace_id", "The trace's id: 32 hex digits, or 16.")
-    .with_argument(
-        "max_clock_skew",
-        "Corrects the clocks of hosts that differ by at most so much, as Jaeger does: spans \
-         that do not fit into their parents are moved. An interval or a text such as `'1s'`; \
-         times stay as they were sent where it is left out.",
-    )
+    .with_argument("max_clock_skew", MAX_CLOCK_SKEW)
     .build()
 }
