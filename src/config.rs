@@ -137,7 +137,8 @@ pub struct MaintenanceConfig {
     pub compact: bool,
     /// How long nobody must have written to an hour before it gets its final form.
     pub quiet: Duration,
-    /// Files as ingested that an hour still written to may have before they are merged.
+    /// Files as ingested that an hour still written to may have before they are merged; the same
+    /// goes for the small files that come of it.
     pub max_ingested_files: usize,
     /// The age from which hours are dropped; none where not said.
     pub retention_age: Option<Duration>,
@@ -154,10 +155,10 @@ pub struct MaintenanceConfig {
 impl Default for MaintenanceConfig {
     fn default() -> Self {
         Self {
-            interval: Duration::from_secs(30),
+            interval: Duration::from_secs(2),
             compact: true,
             quiet: Duration::from_secs(600),
-            max_ingested_files: 120,
+            max_ingested_files: 32,
             retention_age: None,
             retention_bytes: None,
             vacuum: true,

@@ -2,8 +2,8 @@
 //!
 //! Read [`Lake`].
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -19,7 +19,9 @@ use super::trace_lookup::TraceLookup;
 use super::{Session, session};
 use crate::config::Config;
 use crate::error::Result;
-use crate::storage::{Indexes, Log, MaintenanceLog, Operation, Store, TraceFilters, write_batch};
+use crate::storage::{
+    Indexes, LakeFile, Log, MaintenanceLog, Operation, Store, TraceFilters, write_batch,
+};
 use crate::table::TraceRows;
 
 /// How long a known snapshot is used before the log is asked for a newer one.
@@ -52,7 +54,6 @@ struct Inner {
     traces: Arc<TraceLookup>,
     /// What reads related traces ahead; ends with the lake.
     prefetches: Mutex<JoinSet<()>>,
-    refreshed: Mutex<Instant>,
     indexes: Arc<Indexes>,
     searcher: OnceLock<Arc<LakeSearcher>>,
     runtime: Arc<RuntimeEnv>,
@@ -123,7 +124,6 @@ impl Lake {
                 searcher: OnceLock::new(),
                 traces: Arc::new(traces),
                 prefetches: Mutex::default(),
-                refreshed: Mutex::new(Instant::now()),
                 runtime,
                 store_url,
                 maintenance_log: Arc::default(),
@@ -167,16 +167,19 @@ impl Lake {
 
     /// Asks the log for a newer snapshot, at most once in a while.
     pub(super) async fn refresh(&self) -> Result<()> {
-        {
-            let refreshed = self.inner.refreshed.lock();
-            let mut refreshed = refreshed.unwrap_or_else(PoisonError::into_inner);
-            if refreshed.elapsed() < SNAPSHOT_AGE {
-                return Ok(());
-            }
-            *refreshed = Instant::now();
-        }
-        self.log().refresh().await?;
+        self.log().refresh_after(SNAPSHOT_AGE).await?;
         Ok(())
+    }
+
+    /// Frees what is remembered of files that are no longer in the lake. A query that still reads
+    /// one reads its footer again.
+    pub(super) fn forget(&self, files: &[Arc<LakeFile>]) {
+        let metadata = self.runtime().cache_manager.get_file_metadata_cache();
+        for file in files {
+            metadata.remove(&file.location());
+            self.filters().remove(file);
+            self.inner.indexes.remove(file);
+        }
     }
 
     pub(super) fn traces(&self) -> &Arc<TraceLookup> {

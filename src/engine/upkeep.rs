@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::Lake;
-use crate::config::MaintenanceConfig;
+use crate::config::{MaintenanceConfig, StorageConfig};
 use crate::error::Result;
 use crate::storage::{
-    self, Bucket, Compaction, Hour, LakeFile, MaintenanceRecord, choose_compaction,
-    choose_oversized,
+    self, Compaction, Hour, LakeFile, MaintenanceRecord, choose_compaction, choose_oversized,
 };
 
 /// The shortest wait between two rounds.
@@ -100,10 +99,18 @@ impl Lake {
         };
         let config = self.config();
         let choices = choose_compaction(&snapshot, &config.storage);
-        for choice in choose_upkeep(choices, &config.maintenance, now.timestamp_millis()) {
+        for choice in choose_upkeep(
+            choices,
+            &config.maintenance,
+            &config.storage,
+            now.timestamp_millis(),
+        ) {
             let work = async {
                 let outcome = storage::compact(self.log(), &config.storage, &choice).await?;
                 let hour = outcome.hour;
+                if outcome.committed {
+                    self.forget(&choice.inputs);
+                }
                 Ok(outcome.committed.then(|| MaintenanceRecord {
                     hour: Some(format!("{} {:02}:00", hour.day(), hour.hour())),
                     files_before: outcome.input_count as u64,
@@ -161,26 +168,21 @@ impl Lake {
 }
 
 /// What is to be merged now, the latest hour first. Hours that nobody wrote to for a while get
-/// their final form; of an hour that is still written to, only the files as ingested are merged,
-/// into one, and only when there are many: what was merged once is not read again each time.
+/// their final form; of an hour that is still written to, only small files are merged, and only
+/// when there are many.
 fn choose_upkeep(
     choices: Vec<Compaction>,
     config: &MaintenanceConfig,
+    storage: &StorageConfig,
     now_ms: i64,
 ) -> Vec<Compaction> {
     let quiet_ms = i64::try_from(config.quiet.as_millis()).unwrap_or(i64::MAX);
     let is_quiet = |file: &LakeFile| file.modified_ms.saturating_add(quiet_ms) <= now_ms;
-    let due = choices.into_iter().rev().filter_map(|choice| {
+    let due = choices.into_iter().rev().flat_map(|choice| {
         if choice.inputs.iter().all(|file| is_quiet(file)) {
-            return Some(choice);
+            return vec![choice];
         }
-        let mut inputs = choice.inputs;
-        inputs.retain(|file| file.bucket == Bucket::Level0);
-        (inputs.len() > config.max_ingested_files.max(1)).then_some(Compaction {
-            hour: choice.hour,
-            inputs,
-            bucket_count: 1,
-        })
+        choice.of_small_files(config.max_ingested_files.max(1), storage)
     });
     due.collect()
 }
@@ -194,6 +196,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::engine::{CommitQueue, Source};
+    use crate::storage::Bucket;
 
     async fn lake(maintenance: MaintenanceConfig) -> Lake {
         let config = Config {

@@ -38,8 +38,14 @@ impl Change {
         let (old, new) = (before.files_by_hour(), after.files_by_hour());
         let hours: BTreeSet<Hour> = old.keys().chain(new.keys()).copied().collect();
         for hour in hours {
-            let old = old.get(&hour).map_or(&[][..], Vec::as_slice);
-            let new = new.get(&hour).map_or(&[][..], Vec::as_slice);
+            let (old, new) = (old.get(&hour), new.get(&hour));
+            if let (Some(old), Some(new)) = (old, new)
+                && Arc::ptr_eq(old, new)
+            {
+                continue;
+            }
+            let old = old.map_or(&[][..], |files| files.as_slice());
+            let new = new.map_or(&[][..], |files| files.as_slice());
             add_difference(new, old, &mut change.appended);
             add_difference(old, new, &mut change.dropped);
         }

@@ -30,9 +30,42 @@ pub struct Compaction {
     pub inputs: Vec<Arc<LakeFile>>,
     /// How many buckets they become, a power of two.
     pub bucket_count: u32,
+    /// Whether the result will soon be merged again, and so is written quickly.
+    pub is_interim: bool,
 }
 
 impl Compaction {
+    /// Merges of the small files among the inputs, of an hour that is still written to: those as
+    /// ingested, and those that came of such merges, each where there are more than `max_files`.
+    ///
+    /// A span is written twice so before its hour gets its final form, however long the hour
+    /// is written to; and no merge is larger than the file it aims at.
+    pub fn of_small_files(&self, max_files: usize, config: &StorageConfig) -> Vec<Self> {
+        let is_small = |file: &LakeFile| file.size < config.target_file_bytes / 2;
+        let merged_once = |file: &LakeFile| matches!(file.bucket, Bucket::Of { count: 1, .. });
+        let inputs = |wanted: &dyn Fn(&LakeFile) -> bool| -> Vec<Arc<LakeFile>> {
+            let inputs = self.inputs.iter().filter(|file| wanted(file));
+            inputs.cloned().collect()
+        };
+        let ingested = inputs(&|file| file.bucket == Bucket::Level0);
+        let merged = inputs(&|file| merged_once(file) && is_small(file));
+        let mut merges = Vec::new();
+        for (mut files, is_interim) in [(ingested, true), (merged, false)] {
+            if files.len() <= max_files {
+                continue;
+            }
+            files.sort_by_key(|file| file.min_ingested_micros);
+            let parts = parts(&files, config.target_file_bytes);
+            merges.extend(parts.into_iter().map(|inputs| Self {
+                hour: self.hour,
+                inputs,
+                bucket_count: 1,
+                is_interim,
+            }));
+        }
+        merges
+    }
+
     /// The bytes to be read.
     pub fn byte_count(&self) -> u64 {
         self.inputs.iter().map(|file| file.size).sum()
@@ -69,8 +102,9 @@ pub fn choose_compaction(snapshot: &Snapshot, config: &StorageConfig) -> Vec<Com
         .filter(|(_, files)| !is_compacted(files))
         .map(|(hour, files)| Compaction {
             hour: *hour,
-            inputs: files.clone(),
+            inputs: files.to_vec(),
             bucket_count: bucket_count(files, config.target_file_bytes),
+            is_interim: false,
         })
         .collect()
 }
@@ -85,6 +119,25 @@ fn is_compacted(files: &[Arc<LakeFile>]) -> bool {
             counts.len() == 1 && buckets.insert(index)
         }
     })
+}
+
+/// Cuts files into parts of about so many bytes that can be merged at once each.
+fn parts(files: &[Arc<LakeFile>], bytes: u64) -> Vec<Vec<Arc<LakeFile>>> {
+    let mut parts: Vec<Vec<Arc<LakeFile>>> = Vec::new();
+    let mut held = 0;
+    for file in files {
+        match parts.last_mut() {
+            Some(part) if part.len() < MERGE_FILES && held + file.size <= bytes => {
+                part.push(Arc::clone(file));
+                held += file.size;
+            }
+            _ => {
+                parts.push(vec![Arc::clone(file)]);
+                held = file.size;
+            }
+        }
+    }
+    parts
 }
 
 /// The power of two that brings files nearest to the target.
@@ -114,10 +167,14 @@ pub async fn compact(
     // Files between two merges, which are never committed.
     let mut between: Vec<LakeFile> = Vec::new();
     let mut row_group_rows = config.row_group_rows;
+    let mut final_config = config.clone();
+    if choice.is_interim {
+        final_config.compact_zstd_level = config.ingest_zstd_level;
+    }
     let merged = loop {
         let groups = groups(&inputs, row_group_rows);
         if groups.len() <= 1 {
-            break merge(store, config, &inputs, target).await;
+            break merge(store, &final_config, &inputs, target).await;
         }
         match merge_groups(log, config, &groups, choice.hour).await {
             Ok((files, duplicates)) => {
@@ -314,6 +371,32 @@ mod tests {
         compact_all(&log, &small()).await;
         assert_eq!(read_rows(log.store(), &log.snapshot()).await, expected);
         assert!(compact_all(&log, &small()).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn small_files_are_merged_in_two_steps_to_the_size_aimed_at() {
+        let log = new_log().await;
+        let config = StorageConfig {
+            target_file_bytes: 60_000,
+            ..StorageConfig::default()
+        };
+        let mut merges = Vec::new();
+        for seed in 0..60 {
+            append(&log, spans(seed, 40, 1), 1).await;
+            for choice in choose_compaction(&log.snapshot(), &config) {
+                for merge in choice.of_small_files(3, &config) {
+                    compact(&log, &config, &merge).await.unwrap();
+                    merges.push((merge.is_interim, merge.inputs.len()));
+                }
+            }
+        }
+        let files: Vec<_> = log.snapshot().files().cloned().collect();
+        assert!(files.len() < 60 / 4, "{} files", files.len());
+        assert!(merges.iter().any(|(is_interim, _)| *is_interim));
+        assert!(merges.iter().any(|(is_interim, _)| !is_interim));
+        let written: usize = merges.iter().map(|(_, inputs)| inputs).sum();
+        assert!(written < 60 * 2, "{merges:?}");
+        assert_eq!(log.snapshot().row_count(), 60 * 40);
     }
 
     #[tokio::test]

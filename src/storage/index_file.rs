@@ -74,6 +74,14 @@ impl Indexes {
         index
     }
 
+    /// Forgets the index of a file.
+    pub fn remove(&self, file: &LakeFile) {
+        let mut cache = self.inner.lock();
+        if let Some((_, held)) = cache.files.pop(&file.path) {
+            cache.bytes -= held;
+        }
+    }
+
     /// The bytes held.
     pub fn byte_count(&self) -> usize {
         self.inner.lock().bytes

@@ -5,35 +5,33 @@
 //! the library's own conflict check lets two compactions of the same files both pass, and
 //! fails an append that meets a retention, so it is never left to decide.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use arrow::datatypes::{DataType as ArrowType, Fields, TimeUnit};
+use deltalake_core::kernel::Action;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
-use deltalake_core::kernel::{
-    Action, Add, ArrayType, DataType, MetadataExt, PrimitiveType, Remove, StructField, StructType,
-};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
-use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTableError, TableProperty};
 use futures::StreamExt;
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use super::layout::{BUCKET_COLUMN, DAY_COLUMN, HOUR_COLUMN};
-use super::log_record::{STATS_COLUMNS, partition_values, read_files, stats};
+use super::log_actions::{add_action, delta_operation, read_entry, remove_action};
+use super::log_record::{STATS_COLUMNS, read_files};
+use super::log_schema::{attribute_columns, grown_schema, table_columns};
 use super::{Change, LakeFile, Snapshot, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::span::{AttributeColumn, AttributeType, column, storage_schema};
 
 /// Versions between two checkpoints: opening a lake reads at most that many small files.
-const CHECKPOINT_INTERVAL: u64 = 25;
+const CHECKPOINT_INTERVAL: u64 = 100;
 
-/// Columns that the schema of the table names at the most. Other readers do not see those of
-/// attributes that came later; this one finds them in the files.
-const MAX_COLUMNS: usize = 2000;
+/// How long the log may not have been looked at for the next version to be the first that is
+/// missing: old ones are deleted after weeks.
+const FOLLOWED: Duration = Duration::from_secs(24 * 3600);
 
 /// How often a commit is tried again because others were faster.
 const MAX_RACES: u32 = 200;
@@ -73,10 +71,13 @@ pub struct Log {
 struct Inner {
     store: Store,
     log_store: LogStoreRef,
-    /// The library's view; locked while the log is read or written, so that the commits of one
-    /// process queue up rather than race.
+    /// The library's view, of the version last seen or an older one: it reads every file's entry
+    /// anew for each version, so it follows only where it is needed. Locked while the log is read
+    /// or written, so that the commits of one process queue up rather than race.
     state: Mutex<DeltaTableState>,
     seen: RwLock<Snapshot>,
+    /// When `seen` was known to be the newest version.
+    checked: SyncMutex<Instant>,
     /// How `seen` came to be what it is, step by step, the latest last.
     changes: SyncMutex<VecDeque<Arc<Change>>>,
 }
@@ -148,6 +149,7 @@ impl Log {
                 log_store,
                 state: Mutex::new(state),
                 seen: RwLock::new(seen),
+                checked: SyncMutex::new(Instant::now()),
                 changes: SyncMutex::default(),
             }),
         })
@@ -162,6 +164,25 @@ impl Log {
     pub fn snapshot(&self) -> Snapshot {
         let seen = self.inner.seen.read();
         seen.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The version last seen, if it was known to be the newest a short while ago; else the newest
+    /// one, read from the store once for all that ask at the same time.
+    pub async fn refresh_after(&self, while_ago: Duration) -> Result<Snapshot> {
+        if self.age() < while_ago {
+            return Ok(self.snapshot());
+        }
+        let mut state = self.inner.state.lock().await;
+        if self.age() < while_ago {
+            return Ok(self.snapshot());
+        }
+        self.refresh_locked(&mut state).await
+    }
+
+    /// How long ago the version last seen was known to be the newest.
+    fn age(&self) -> Duration {
+        let checked = self.inner.checked.lock();
+        checked.unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// What came after a snapshot of this log up to the version last seen, in order.
@@ -229,10 +250,10 @@ impl Log {
                     path: gone.path.clone(),
                 });
             }
-            match self.attempt(&state, adds, removes, operation).await {
-                Ok((after, version)) => {
-                    let snapshot = before.with_changes(version, adds, removes);
-                    *state = after;
+            let attempted = self.attempt(&mut state, &before, adds, removes, operation);
+            match attempted.await {
+                Ok(()) => {
+                    let snapshot = before.with_changes(before.version() + 1, adds, removes);
                     self.publish(&snapshot);
                     return Ok(Commit::Done(snapshot));
                 }
@@ -272,13 +293,12 @@ impl Log {
 
     /// The paths of files that were removed after a time. Removals are remembered for a week.
     pub(super) async fn dropped_since(&self, unix_ms: i64) -> Result<HashSet<String>> {
-        let state = self.inner.state.lock().await;
+        let mut state = self.inner.state.lock().await;
+        self.reload(&mut state).await?;
         let mut removed = state.all_tombstones(self.inner.log_store.as_ref());
         let mut paths = HashSet::new();
         while let Some(view) = removed.next().await {
-            let view = view.map_err(|error| {
-                failure("cannot read the log of the lake", &self.inner.store, error)
-            })?;
+            let view = view.map_err(|error| self.unread(error))?;
             if view.deletion_timestamp().is_none_or(|time| time > unix_ms) {
                 paths.insert(view.path().into_owned());
             }
@@ -286,14 +306,30 @@ impl Log {
         Ok(paths)
     }
 
-    /// Tries to write the version after that of `state`, once.
+    /// Tries to write the version after that of `before`, once.
     async fn attempt(
         &self,
-        state: &DeltaTableState,
+        state: &mut DeltaTableState,
+        before: &Snapshot,
         adds: &[LakeFile],
         removes: &[Arc<LakeFile>],
         operation: Operation,
-    ) -> std::result::Result<(DeltaTableState, u64), DeltaTableError> {
+    ) -> std::result::Result<(), DeltaTableError> {
+        let log_store = &self.inner.log_store;
+        let version = before.version() + 1;
+        let makes_checkpoint = (version + 1).is_multiple_of(CHECKPOINT_INTERVAL);
+        let known = before.attribute_columns();
+        let mut columns = adds.iter().flat_map(|file| &file.attribute_columns);
+        let grows = columns.any(|name| !known.contains(name));
+        if makes_checkpoint || grows {
+            let version = Some(before.version());
+            state.update(log_store.as_ref(), version).await?;
+        }
+        let grown = if grows {
+            grown_schema(state, adds)?
+        } else {
+            None
+        };
         let data_change = operation != Operation::Compact;
         let now_ms = chrono::Utc::now().timestamp_millis();
         let removed = removes
@@ -302,37 +338,71 @@ impl Log {
         let added = adds
             .iter()
             .map(|file| Action::Add(add_action(file, data_change)));
-        let grown = grown_schema(state, adds)?;
-        let version = state.version() + 1;
         // Old versions are looked for only when a checkpoint is made: it takes a listing.
-        let checkpoint = (version + 1).is_multiple_of(CHECKPOINT_INTERVAL);
         let properties = CommitProperties::default()
             .with_max_retries(0)
-            .with_cleanup_expired_logs(Some(checkpoint));
-        let done = CommitBuilder::from(properties)
+            .with_cleanup_expired_logs(Some(makes_checkpoint));
+        let commit = CommitBuilder::from(properties)
             .with_actions(grown.into_iter().chain(removed).chain(added).collect())
             .build(
-                Some(state),
-                Arc::clone(&self.inner.log_store),
+                Some(&*state),
+                Arc::clone(log_store),
                 delta_operation(operation),
-            )
-            .await?;
-        Ok((done.snapshot, done.version))
+            );
+        if makes_checkpoint {
+            *state = commit.await?.snapshot();
+        } else {
+            let entry = commit.into_prepared_commit_future().await?;
+            let entry = entry.commit_or_bytes().clone();
+            let written = log_store.write_commit_entry(version, entry, Uuid::nil());
+            written.await?;
+        }
+        Ok(())
     }
 
+    /// Reads the versions that came after the one last seen, one by one.
     async fn refresh_locked(&self, state: &mut DeltaTableState) -> Result<Snapshot> {
-        let store = &self.inner.store;
-        state
-            .update(self.inner.log_store.as_ref(), None)
-            .await
-            .map_err(|error| failure("cannot read the log of the lake", store, error))?;
+        if self.age() > FOLLOWED {
+            return self.reload(state).await;
+        }
+        loop {
+            let seen = self.snapshot();
+            let version = seen.version() + 1;
+            let entry = self.inner.log_store.read_commit_entry(version).await;
+            let Some(entry) = entry.map_err(|error| self.unread(error))? else {
+                self.mark_checked();
+                return Ok(seen);
+            };
+            match read_entry(&seen, &entry)? {
+                Some(entry) => {
+                    self.publish(&seen.with_changes(version, &entry.adds, &entry.removes));
+                }
+                None => return self.reload(state).await,
+            }
+        }
+    }
+
+    /// Reads the newest version whole, as the library does.
+    async fn reload(&self, state: &mut DeltaTableState) -> Result<Snapshot> {
+        let updated = state.update(self.inner.log_store.as_ref(), None).await;
+        updated.map_err(|error| self.unread(error))?;
         let seen = self.snapshot();
         if seen.version() == state.version() {
+            self.mark_checked();
             return Ok(seen);
         }
-        let snapshot = read_snapshot(state, store)?;
+        let snapshot = read_snapshot(state, &self.inner.store)?;
         self.publish(&snapshot);
         Ok(snapshot)
+    }
+
+    fn unread(&self, error: DeltaTableError) -> Error {
+        failure("cannot read the log of the lake", &self.inner.store, error)
+    }
+
+    fn mark_checked(&self) {
+        let checked = self.inner.checked.lock();
+        *checked.unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     fn publish(&self, snapshot: &Snapshot) {
@@ -343,41 +413,11 @@ impl Log {
             changes.pop_front();
         }
         changes.push_back(Arc::new(change));
+        self.mark_checked();
         // Together with the change, so that whoever sees the snapshot finds what led to it.
         let seen = self.inner.seen.write();
         *seen.unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
     }
-}
-
-/// The change of the table's schema that files to be added need, if any: columns of attributes
-/// that no file had before. It is found anew for each attempt, so that of two writers that add
-/// columns at once, the one that comes second adds to those of the first.
-fn grown_schema(
-    state: &DeltaTableState,
-    adds: &[LakeFile],
-) -> std::result::Result<Option<Action>, DeltaTableError> {
-    let schema = state.schema();
-    let mut names: BTreeSet<&str> = BTreeSet::new();
-    for file in adds {
-        names.extend(file.attribute_columns.iter().map(String::as_str));
-    }
-    names.retain(|name| schema.field(name).is_none());
-    // What is beyond is in the files, and found there.
-    let room = MAX_COLUMNS.saturating_sub(schema.fields().count());
-    let added = names.into_iter().take(room).map(|name| {
-        let value_type = AttributeColumn::parse(name).map(|column| column.value_type);
-        let data_type = value_type.unwrap_or(AttributeType::Text).data_type();
-        let data_type = table_type(&data_type).unwrap_or(DataType::STRING);
-        StructField::new(name, data_type, true)
-    });
-    let added: Vec<StructField> = added.collect();
-    if added.is_empty() {
-        return Ok(None);
-    }
-    let fields = schema.fields().cloned().chain(added);
-    let schema = StructType::try_new(fields).map_err(DeltaTableError::from)?;
-    let metadata = state.metadata().clone().with_schema(&schema)?;
-    Ok(Some(Action::Metadata(metadata)))
 }
 
 /// Whether a commit has been made: its files are in the lake, or, if it only removes, theirs
@@ -414,120 +454,8 @@ fn read_snapshot(state: &DeltaTableState, store: &Store) -> Result<Snapshot> {
     for batch in &batches {
         files.extend(read_files(batch)?.into_iter().map(Arc::new));
     }
-    let known = storage_schema();
-    let schema = state.schema();
-    let names = schema.fields().map(|field| field.name().to_string());
-    let added = names.filter(|name| {
-        known.index_of(name).is_err()
-            && (AttributeColumn::parse(name).is_some() || name == column::ATTRIBUTES_ORDER)
-    });
-    Ok(Snapshot::new(state.version(), files).with_attribute_columns(added.collect()))
-}
-
-/// The columns of the table: those of the files, then the partition columns.
-///
-/// All may be NULL, as the table format has it for columns that another program may add to.
-fn table_columns() -> Result<Vec<StructField>> {
-    let mut columns = struct_fields(storage_schema().fields())?;
-    for (name, data_type) in [
-        (DAY_COLUMN, PrimitiveType::Date),
-        (HOUR_COLUMN, PrimitiveType::Integer),
-        (BUCKET_COLUMN, PrimitiveType::String),
-    ] {
-        columns.push(StructField::new(name, DataType::Primitive(data_type), true));
-    }
-    Ok(columns)
-}
-
-fn struct_fields(fields: &Fields) -> Result<Vec<StructField>> {
-    fields
-        .iter()
-        .map(|field| {
-            Ok(StructField::new(
-                field.name(),
-                table_type(field.data_type())?,
-                true,
-            ))
-        })
-        .collect()
-}
-
-fn table_type(data_type: &ArrowType) -> Result<DataType> {
-    let primitive = match data_type {
-        ArrowType::FixedSizeBinary(_) | ArrowType::Binary | ArrowType::BinaryView => {
-            PrimitiveType::Binary
-        }
-        ArrowType::Utf8 | ArrowType::Utf8View => PrimitiveType::String,
-        ArrowType::Int8 => PrimitiveType::Byte,
-        ArrowType::Int32 => PrimitiveType::Integer,
-        ArrowType::Int64 => PrimitiveType::Long,
-        ArrowType::Float64 => PrimitiveType::Double,
-        ArrowType::Boolean => PrimitiveType::Boolean,
-        ArrowType::Timestamp(TimeUnit::Microsecond, Some(_)) => PrimitiveType::Timestamp,
-        ArrowType::List(element) => {
-            let element = table_type(element.data_type())?;
-            return Ok(DataType::Array(Box::new(ArrayType::new(element, true))));
-        }
-        ArrowType::Struct(fields) => {
-            let fields = StructType::try_new(struct_fields(fields)?).map_err(|error| {
-                Error::internal("a column has no table type").with_source(error)
-            })?;
-            return Ok(DataType::Struct(Box::new(fields)));
-        }
-        other => {
-            return Err(Error::internal(format!(
-                "a column has no table type; type=`{other}`"
-            )));
-        }
-    };
-    Ok(DataType::Primitive(primitive))
-}
-
-fn add_action(file: &LakeFile, data_change: bool) -> Add {
-    Add {
-        path: file.path.clone(),
-        partition_values: partition_values(file),
-        size: signed(file.size),
-        modification_time: file.modified_ms,
-        data_change,
-        stats: Some(stats(file)),
-        ..Add::default()
-    }
-}
-
-fn remove_action(file: &LakeFile, data_change: bool, now_ms: i64) -> Remove {
-    Remove {
-        path: file.path.clone(),
-        data_change,
-        deletion_timestamp: Some(now_ms),
-        extended_file_metadata: Some(true),
-        partition_values: Some(partition_values(file)),
-        size: Some(signed(file.size)),
-        ..Remove::default()
-    }
-}
-
-fn signed(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
-}
-
-fn delta_operation(operation: Operation) -> DeltaOperation {
-    match operation {
-        Operation::Append => DeltaOperation::Write {
-            mode: SaveMode::Append,
-            partition_by: Some(vec![
-                DAY_COLUMN.into(),
-                HOUR_COLUMN.into(),
-                BUCKET_COLUMN.into(),
-            ]),
-            predicate: None,
-        },
-        Operation::Compact => DeltaOperation::Optimize {
-            predicate: None,
-            target_size: 0,
-        },
-        Operation::Expire => DeltaOperation::Delete { predicate: None },
-    }
+    let columns = attribute_columns(state);
+    Ok(Snapshot::new(state.version(), files).with_attribute_columns(columns))
 }
 
 fn in_doubt(error: Error) -> Error {
@@ -605,8 +533,38 @@ mod tests {
             check_file(other.store(), file).await;
         }
         assert_eq!(read_rows(other.store(), &read).await, expected);
-        append(&log, 3, 10, 1).await;
-        assert_eq!(other.refresh().await.unwrap().version(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_others_commit_is_followed_step_by_step_as_if_read_whole() {
+        let log = Log::create(Store::open("memory://").unwrap())
+            .await
+            .unwrap();
+        let other = Log::open(log.store().clone()).await.unwrap();
+        let first = other.snapshot();
+        // It has columns that the table had not: more than files that come and go.
+        append(&log, 1, 5000, 2).await;
+        other.refresh().await.unwrap();
+        append(&log, 2, 300, 3).await;
+        let files: Vec<_> = log.snapshot().files().take(1).cloned().collect();
+        let done = log.try_commit(&[], &files, Operation::Expire).await;
+        assert!(matches!(done.unwrap(), Commit::Done(_)));
+        other.refresh().await.unwrap();
+        let changes = other.changes_since(&first);
+        let seen = log.snapshot();
+        assert_eq!(changes.last().unwrap().dropped, files);
+        for read in [
+            other.snapshot(),
+            Log::open(log.store().clone()).await.unwrap().snapshot(),
+        ] {
+            assert_eq!((read.version(), read.row_count()), (3, seen.row_count()));
+            assert_eq!(read.byte_count(), seen.byte_count());
+            assert!(read.files().eq(seen.files()), "{read:?} {seen:?}");
+            assert_eq!(read.attribute_columns(), seen.attribute_columns());
+            assert!(!read.attribute_columns().is_empty());
+        }
+        append(&other, 3, 10, 1).await;
+        assert_eq!(log.refresh().await.unwrap().version(), 4);
     }
 
     #[tokio::test]
@@ -653,7 +611,7 @@ mod tests {
             let (store, batch, config) = (store.clone(), batch.clone(), config.clone());
             tokio::spawn(async move {
                 let log = Log::create(store).await.unwrap();
-                for _ in 0..10 {
+                for _ in 0..30 {
                     let files = write_batch(log.store(), &config, batch.clone(), 1).await;
                     let done = log.commit(&files.unwrap(), &[], Operation::Append).await;
                     done.unwrap();
@@ -664,13 +622,13 @@ mod tests {
             writer.await.unwrap();
         }
         let snapshot = first.refresh().await.unwrap();
-        assert_eq!((snapshot.version(), snapshot.file_count()), (40, 40));
-        assert_eq!(snapshot.row_count(), 800);
+        assert_eq!((snapshot.version(), snapshot.file_count()), (120, 120));
+        assert_eq!(snapshot.row_count(), 2400);
         let last = object_store::path::Path::from("_delta_log/_last_checkpoint");
         let head = object_store::ObjectStoreExt::head(&store.objects(), &last).await;
         assert!(head.is_ok());
         let opened = Log::open(store).await.unwrap().snapshot();
-        assert_eq!(opened.row_count(), 800);
+        assert_eq!(opened.row_count(), 2400);
         assert_eq!(opened.files().count(), snapshot.files().count());
         assert!(opened.files().zip(snapshot.files()).all(|(a, b)| a == b));
     }

@@ -1,7 +1,7 @@
 //! How the log writes a file down, and how it is read back.
 //!
-//! Read [`stats`] and [`read_files`], which are inverse to each other. The commit around them
-//! is the log's.
+//! Read [`stats`] and its inverses: [`read_file`] for one entry, [`read_files`] for a listing. The
+//! commit around them is the log's.
 
 use std::collections::HashMap;
 
@@ -93,32 +93,98 @@ pub(super) fn read_files(batch: &RecordBatch) -> Result<Vec<LakeFile>> {
     let null_durations = Numbers::new(batch, &format!("null_count.{}", STATS_COLUMNS[1]))?;
     let mut files = Vec::with_capacity(batch.num_rows());
     for row in 0..batch.num_rows() {
-        let path = paths.value(row);
+        let range = |(min, max): &(Numbers, Numbers)| (min.get(row), max.get(row));
+        files.push(Record {
+            path: paths.value(row),
+            size: sizes.get(row),
+            modified_ms: modified.get(row),
+            row_count: row_counts.get(row),
+            starts: range(&starts),
+            durations: range(&durations),
+            ingested: range(&ingested),
+            null_durations: null_durations.get(row),
+        });
+    }
+    files.into_iter().map(Record::into_file).collect()
+}
+
+/// The file that one entry of the log adds, by its statistics as JSON.
+pub(super) fn read_file(
+    path: &str,
+    size: i64,
+    modified_ms: i64,
+    stats: Option<&str>,
+) -> Result<LakeFile> {
+    let stats: Value = match stats {
+        Some(stats) => serde_json::from_str(stats).map_err(|error| {
+            Error::corrupt(format!(
+                "the log of the lake says of a file what is no JSON; path=`{path}`"
+            ))
+            .with_source(error)
+        })?,
+        None => Value::Null,
+    };
+    let range = |name: &str, read: fn(&Value) -> Option<i64>| {
+        let side = |side: &str| stats.get(side)?.get(name).and_then(read);
+        (side("minValues"), side("maxValues"))
+    };
+    Record {
+        path,
+        size: Some(size),
+        modified_ms: Some(modified_ms),
+        row_count: stats.get("numRecords").and_then(Value::as_i64),
+        starts: range(STATS_COLUMNS[0], Value::as_i64),
+        durations: range(STATS_COLUMNS[1], Value::as_i64),
+        ingested: range(STATS_COLUMNS[2], |time| {
+            let time = DateTime::parse_from_rfc3339(time.as_str()?).ok()?;
+            Some(time.timestamp_micros())
+        }),
+        null_durations: stats
+            .get("nullCount")
+            .and_then(|counts| counts.get(STATS_COLUMNS[1])?.as_i64()),
+    }
+    .into_file()
+}
+
+/// What the log says of a file, as far as it does.
+struct Record<'a> {
+    path: &'a str,
+    size: Option<i64>,
+    modified_ms: Option<i64>,
+    row_count: Option<i64>,
+    starts: (Option<i64>, Option<i64>),
+    durations: (Option<i64>, Option<i64>),
+    ingested: (Option<i64>, Option<i64>),
+    null_durations: Option<i64>,
+}
+
+impl Record<'_> {
+    fn into_file(self) -> Result<LakeFile> {
+        let path = self.path;
         let (hour, bucket) = parse_path(path)?;
-        let row_count = row_counts.get(row).ok_or_else(|| {
+        let row_count = self.row_count.ok_or_else(|| {
             Error::corrupt(format!(
                 "the log of the lake does not say how many rows a file has; path=`{path}`"
             ))
         })?;
         let count = |value: i64| u64::try_from(value).unwrap_or(0);
-        files.push(LakeFile {
+        Ok(LakeFile {
             path: path.to_owned(),
-            size: count(sizes.get(row).unwrap_or(0)),
+            size: count(self.size.unwrap_or(0)),
             hour,
             bucket,
             row_count: count(row_count),
-            min_start_nano: starts.0.get(row).unwrap_or(hour.start_nano()),
-            max_start_nano: starts.1.get(row).unwrap_or(hour.end_nano()),
-            min_ingested_micros: ingested.0.get(row).unwrap_or(i64::MIN),
-            max_ingested_micros: ingested.1.get(row).unwrap_or(i64::MAX),
-            min_duration_nano: durations.0.get(row),
-            max_duration_nano: durations.1.get(row),
-            null_duration_count: count(null_durations.get(row).unwrap_or(0)),
-            modified_ms: modified.get(row).unwrap_or(0),
+            min_start_nano: self.starts.0.unwrap_or(hour.start_nano()),
+            max_start_nano: self.starts.1.unwrap_or(hour.end_nano()),
+            min_ingested_micros: self.ingested.0.unwrap_or(i64::MIN),
+            max_ingested_micros: self.ingested.1.unwrap_or(i64::MAX),
+            min_duration_nano: self.durations.0,
+            max_duration_nano: self.durations.1,
+            null_duration_count: count(self.null_durations.unwrap_or(0)),
+            modified_ms: self.modified_ms.unwrap_or(0),
             attribute_columns: Vec::new(),
-        });
+        })
     }
-    Ok(files)
 }
 
 /// A column of whole numbers, or nothing where the log has no such column.

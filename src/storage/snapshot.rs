@@ -2,7 +2,8 @@
 //!
 //! Read [`Snapshot`]. It never changes; a refresh of the log makes another.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::sync::Arc;
 
 use super::{Hour, LakeFile};
@@ -15,27 +16,61 @@ pub struct Snapshot {
     attribute_columns: Arc<BTreeSet<String>>,
 }
 
-#[derive(Debug, Default)]
+/// The files of an hour in order of bucket and path. Snapshots share those that did not change.
+pub type HourFiles = Arc<Vec<Arc<LakeFile>>>;
+
+#[derive(Debug, Default, Clone)]
 struct Files {
-    by_hour: BTreeMap<Hour, Vec<Arc<LakeFile>>>,
+    by_hour: BTreeMap<Hour, HourFiles>,
     file_count: usize,
     row_count: u64,
     byte_count: u64,
 }
 
+impl Files {
+    fn add(&mut self, file: Arc<LakeFile>) {
+        let files = self.by_hour.entry(file.hour).or_default();
+        // The order of the log is not defined; that of answers without ORDER BY should be.
+        let Err(place) = place(files, &file) else {
+            return;
+        };
+        self.file_count += 1;
+        self.row_count += file.row_count;
+        self.byte_count += file.size;
+        Arc::make_mut(files).insert(place, file);
+    }
+
+    fn remove(&mut self, file: &LakeFile) {
+        let Some(files) = self.by_hour.get_mut(&file.hour) else {
+            return;
+        };
+        let Ok(place) = place(files, file) else {
+            return;
+        };
+        let gone = Arc::make_mut(files).remove(place);
+        self.file_count -= 1;
+        self.row_count -= gone.row_count;
+        self.byte_count -= gone.size;
+        if files.is_empty() {
+            self.by_hour.remove(&file.hour);
+        }
+    }
+}
+
+/// Where a file stands among those of its hour, or would.
+fn place(files: &[Arc<LakeFile>], file: &LakeFile) -> std::result::Result<usize, usize> {
+    files.binary_search_by(|other| (other.bucket, &other.path).cmp(&(file.bucket, &file.path)))
+}
+
 impl Snapshot {
     /// The snapshot of a version with these files.
     pub fn new(version: u64, files: impl IntoIterator<Item = Arc<LakeFile>>) -> Self {
+        let mut files: Vec<_> = files.into_iter().collect();
+        // In order, each is added behind those before.
+        files.sort_by(|a, b| (a.hour, a.bucket, &a.path).cmp(&(b.hour, b.bucket, &b.path)));
         let mut inner = Files::default();
         for file in files {
-            inner.file_count += 1;
-            inner.row_count += file.row_count;
-            inner.byte_count += file.size;
-            inner.by_hour.entry(file.hour).or_default().push(file);
-        }
-        for files in inner.by_hour.values_mut() {
-            // The order of the log is not defined; that of answers without ORDER BY should be.
-            files.sort_by(|a, b| (a.bucket, &a.path).cmp(&(b.bucket, &b.path)));
+            inner.add(file);
         }
         Self {
             version,
@@ -57,25 +92,26 @@ impl Snapshot {
         adds: &[LakeFile],
         removes: &[Arc<LakeFile>],
     ) -> Self {
-        let removed: HashSet<&str> = removes.iter().map(|file| file.path.as_str()).collect();
-        let kept = self
-            .files()
-            .filter(|file| !removed.contains(file.path.as_str()));
         let mut columns = Arc::clone(&self.attribute_columns);
-        let names = adds.iter().flat_map(|file| &file.attribute_columns);
-        for name in names {
-            if !columns.contains(name) {
-                Arc::make_mut(&mut columns).insert(name.clone());
-            }
+        let mut inner = Files::clone(&self.inner);
+        for file in removes {
+            inner.remove(file);
         }
-        let added = adds.iter().cloned().map(|mut file| {
+        for file in adds {
+            let mut file = file.clone();
             // The table's schema has them now.
-            file.attribute_columns = Vec::new();
-            Arc::new(file)
-        });
-        let mut snapshot = Self::new(version, kept.cloned().chain(added));
-        snapshot.attribute_columns = columns;
-        snapshot
+            for name in mem::take(&mut file.attribute_columns) {
+                if !columns.contains(&name) {
+                    Arc::make_mut(&mut columns).insert(name);
+                }
+            }
+            inner.add(Arc::new(file));
+        }
+        Self {
+            version,
+            inner: Arc::new(inner),
+            attribute_columns: columns,
+        }
     }
 
     /// The version of the table, from 0.
@@ -106,11 +142,11 @@ impl Snapshot {
 
     /// All files, by hour, bucket and path.
     pub fn files(&self) -> impl Iterator<Item = &Arc<LakeFile>> {
-        self.inner.by_hour.values().flatten()
+        self.inner.by_hour.values().flat_map(|files| files.iter())
     }
 
     /// The files of each hour, in order of bucket and path. No hour is without a file.
-    pub fn files_by_hour(&self) -> &BTreeMap<Hour, Vec<Arc<LakeFile>>> {
+    pub fn files_by_hour(&self) -> &BTreeMap<Hour, HourFiles> {
         &self.inner.by_hour
     }
 
@@ -122,7 +158,8 @@ impl Snapshot {
 
     /// Whether a file is in the lake.
     pub fn contains(&self, file: &LakeFile) -> bool {
-        self.file(file.hour, &file.path).is_some()
+        let files = self.inner.by_hour.get(&file.hour);
+        files.is_some_and(|files| place(files, file).is_ok())
     }
 }
 

@@ -90,6 +90,14 @@ impl TraceFilters {
         }
     }
 
+    /// Forgets the filters of a file.
+    pub fn remove(&self, file: &LakeFile) {
+        let mut cache = self.lock();
+        if let Some(filters) = cache.entries.pop(&file.path) {
+            cache.bytes -= filters.get().map_or(0, FileFilters::byte_count);
+        }
+    }
+
     /// How often a file's filters were known, or being read.
     pub fn hit_count(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)

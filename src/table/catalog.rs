@@ -195,7 +195,7 @@ impl CatalogTable {
         let files = snapshot
             .files_by_hour()
             .range(predicate.hours())
-            .flat_map(|(_, files)| files);
+            .flat_map(|(_, files)| files.iter());
         for file in files {
             if let Some(indexes) = self.spans.indexes() {
                 let index = indexes.of_file(log.store(), file);

@@ -96,7 +96,7 @@ pub(super) fn choose_files(snapshot: &Snapshot, predicate: &SpanPredicate) -> Fi
     let mut in_hours = 0;
     for (_, files) in snapshot.files_by_hour().range(hours).rev() {
         in_hours += files.len();
-        for file in files {
+        for file in files.iter() {
             let ids = predicate.trace_ids.as_ref();
             if ids.is_some_and(|ids| !ids.iter().any(|id| file.bucket.may_contain(id))) {
                 plan.report.by_bucket += 1;

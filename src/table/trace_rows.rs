@@ -117,7 +117,7 @@ impl TraceRows {
             return Vec::new();
         }
         let files = snapshot.files_by_hour().range(hours.clone());
-        let files = files.flat_map(|(_, files)| files);
+        let files = files.flat_map(|(_, files)| files.iter());
         let may_hold = |file: &Arc<LakeFile>| {
             let in_bucket = |id: &&TraceId| !self.pruning || file.bucket.may_contain(id);
             TraceFile {
