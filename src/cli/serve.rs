@@ -23,6 +23,7 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
         note("the configuration is fine");
         return Ok(Exit::Success);
     }
+    free_memory_soon();
     let mut config = context.config.clone();
     options.apply(&mut config);
     context.block_on(async {
@@ -36,6 +37,29 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
         server.run_until(ended).await?;
         Ok(Exit::Success)
     })
+}
+
+/// Starts the program anew, in the same process, with an allocator that gives memory back to the
+/// system after milliseconds: by itself it keeps for seconds what it may need again, and under
+/// many small commits that is most of what a server would take. It reads this option only once,
+/// before anything else runs.
+fn free_memory_soon() {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        const OPTION: &str = "MIMALLOC_PURGE_DELAY";
+        const MILLISECONDS: &str = "10";
+        if std::env::var_os(OPTION).is_some() {
+            return;
+        }
+        let Ok(program) = std::env::current_exe() else {
+            return;
+        };
+        let arguments = std::env::args_os().skip(1);
+        let mut again = std::process::Command::new(program);
+        let error = again.args(arguments).env(OPTION, MILLISECONDS).exec();
+        tracing::debug!(%error, "memory is given back later");
+    }
 }
 
 /// Ends when the process is asked to: by Ctrl-C, or by who runs it.

@@ -28,6 +28,7 @@ use super::received::{Decoded, Receipt, decode_request};
 use crate::config::CommitConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::Format;
+use crate::storage::compute;
 
 /// Bytes a unit of room stands for.
 const ROOM_UNIT: usize = 1024;
@@ -182,10 +183,7 @@ impl CommitQueue {
 
     async fn decode(&self, body: Bytes, format: Option<Format>) -> Result<Decoded> {
         let config = self.inner.config.clone();
-        let decoding = tokio::task::spawn_blocking(move || decode_request(body, format, &config));
-        decoding
-            .await
-            .map_err(|error| Error::internal("the decoder stopped").with_source(error))?
+        compute(move || decode_request(body, format, &config)).await
     }
 
     async fn commit(&self, decoded: Decoded, room: Room) -> Result<Receipt> {

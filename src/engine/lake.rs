@@ -20,7 +20,7 @@ use super::{Session, session};
 use crate::config::Config;
 use crate::error::Result;
 use crate::storage::{
-    Indexes, LakeFile, Log, MaintenanceLog, Operation, Store, TraceFilters, write_batch,
+    Indexes, LakeFile, Log, MaintenanceLog, Operation, Store, TraceFilters, write_known_batch,
 };
 use crate::table::TraceRows;
 
@@ -156,7 +156,8 @@ impl Lake {
     /// [`SpanBatchBuilder`](crate::span::SpanBatchBuilder) makes them: all of it or nothing.
     pub async fn append(&self, batch: RecordBatch) -> Result<AppendOutcome> {
         let store = self.log().store();
-        let files = write_batch(store, &self.inner.config.storage, batch, now_micros()).await?;
+        let config = &self.inner.config.storage;
+        let files = write_known_batch(store, config, batch, now_micros(), self.filters()).await?;
         let snapshot = self.log().commit(&files, &[], Operation::Append).await?;
         Ok(AppendOutcome {
             version: snapshot.version(),

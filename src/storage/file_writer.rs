@@ -35,6 +35,10 @@ const PART_BYTES: usize = 8 << 20;
 /// Parts encoded but not yet taken by the store.
 const PARTS_WAITING: usize = 2;
 
+/// Rows whose attributes are columns of their own at a time: a hundred columns of many rows do not
+/// fit the caches of a core.
+const ENCODED_ROWS: usize = 4096;
+
 /// What an index may take however small its file is.
 const LEAST_INDEX_BYTES: usize = 32 << 10;
 
@@ -185,11 +189,14 @@ impl FileWriter {
     }
 
     fn encode(&mut self, batch: &RecordBatch) -> Result<()> {
-        let stored = self.attributes.take_apart(batch)?;
-        match self.encoder.write(&stored) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.failure(error)),
+        for start in (0..batch.num_rows()).step_by(ENCODED_ROWS) {
+            let rows = ENCODED_ROWS.min(batch.num_rows() - start);
+            let stored = self.attributes.take_apart(&batch.slice(start, rows))?;
+            if let Err(error) = self.encoder.write(&stored) {
+                return Err(self.failure(error));
+            }
         }
+        Ok(())
     }
 
     /// The bytes held for the row group being encoded.

@@ -22,8 +22,7 @@ use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Int8Type, TimestampMicrosecondType};
 use futures::TryStreamExt;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 
 use super::attribute_columns::put_batch_together;
 use super::attribute_plan::AttributePlan;
@@ -32,15 +31,16 @@ use super::file_reader::{name_file, open_rows};
 use super::file_writer::{FilePlan, FileWriter, PendingFile, Purpose};
 use super::layout::bucket_index;
 use super::sort::{KeyColumns, ParentOffsets, RowKey, numbers};
+use super::worker::{long, stopped};
 use super::{Bucket, Hour, LakeFile, Store};
 use crate::config::StorageConfig;
 use crate::error::{Error, Result};
 use crate::span::{OFFSET_TRACE_ROWS, column, storage_schema};
 
 /// Rows decoded at a time from each input.
-const INPUT_ROWS: usize = 2048;
+const INPUT_ROWS: usize = 1024;
 /// Rows gathered, for all buckets together, before they are handed to the encoders.
-const GATHERED_ROWS: usize = 32_768;
+const GATHERED_ROWS: usize = 16_384;
 /// What the row groups being encoded may hold together, in bytes.
 const ENCODER_BYTES: usize = 512 << 20;
 
@@ -89,9 +89,9 @@ pub(super) async fn merge(
             };
             Output::open(store, config, plan, target.bucket_count)
         })
-        .collect();
-    let merging = tokio::task::spawn_blocking(move || Merger::new(readers, outputs, target).run());
-    let (encoders, result) = merging.await.map_err(stopped)?;
+        .collect::<Result<_>>()?;
+    let merging = long(move || Ok(Merger::new(readers, outputs, target).run()))?;
+    let (encoders, result) = merging.await.map_err(stopped)??;
     let mut files = Vec::new();
     let mut encoding = Ok(());
     for encoder in encoders {
@@ -122,15 +122,11 @@ pub(super) async fn delete(store: &Store, files: &[LakeFile]) {
     let _: Result<Vec<_>, _> = deleted.try_collect().await;
 }
 
-async fn stored(encoder: JoinHandle<Result<Option<PendingFile>>>) -> Result<Option<LakeFile>> {
+async fn stored(encoder: Encoder) -> Result<Option<LakeFile>> {
     match encoder.await.map_err(stopped)?? {
         Some(pending) => pending.stored().await.map(Some),
         None => Ok(None),
     }
-}
-
-fn stopped(error: tokio::task::JoinError) -> Error {
-    Error::internal("a merge was stopped").with_source(error)
 }
 
 /// One sorted file: its batches come through a queue from the task that decodes them.
@@ -177,8 +173,11 @@ struct Output {
     parent_offsets: Vec<Option<i32>>,
     trace_count: u64,
     batches: mpsc::Sender<Encode>,
-    encoder: JoinHandle<Result<Option<PendingFile>>>,
+    encoder: Encoder,
 }
+
+/// What an encoder made; nothing where the merge failed.
+type Encoder = oneshot::Receiver<Result<Option<PendingFile>>>;
 
 enum Encode {
     Rows(RecordBatch),
@@ -187,11 +186,11 @@ enum Encode {
 }
 
 impl Output {
-    fn open(store: &Store, config: &StorageConfig, plan: FilePlan, count: u32) -> Self {
+    fn open(store: &Store, config: &StorageConfig, plan: FilePlan, count: u32) -> Result<Self> {
         let (batches, mut received) = mpsc::channel(1);
         let (store, config) = (store.clone(), config.clone());
         let max_bytes = ENCODER_BYTES / count.max(1) as usize;
-        let encoder = tokio::task::spawn_blocking(move || {
+        let encoder = long(move || {
             let mut writer: Option<FileWriter> = None;
             while let Some(message) = received.blocking_recv() {
                 let batch = match message {
@@ -211,14 +210,14 @@ impl Output {
             }
             // The merge failed; what was encoded is dropped.
             Ok(None)
-        });
-        Self {
+        })?;
+        Ok(Self {
             rows: Vec::new(),
             parent_offsets: Vec::new(),
             trace_count: 0,
             batches,
             encoder,
-        }
+        })
     }
 
     fn send(&self, message: Encode) -> Result<()> {
@@ -299,8 +298,6 @@ struct Trace {
     continued: bool,
 }
 
-type Encoders = Vec<JoinHandle<Result<Option<PendingFile>>>>;
-
 impl Merger {
     fn new(inputs: Vec<Input>, outputs: Vec<Output>, target: Target) -> Self {
         Self {
@@ -318,7 +315,7 @@ impl Merger {
     }
 
     /// Merges all rows; the number of duplicates, and the encoders to wait for either way.
-    fn run(mut self) -> (Encoders, Result<u64>) {
+    fn run(mut self) -> (Vec<Encoder>, Result<u64>) {
         let result = self.merge_all();
         let encoders = self.outputs.into_iter().map(|output| output.encoder);
         (encoders.collect(), result.map(|()| self.duplicate_count))

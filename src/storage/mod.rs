@@ -36,6 +36,7 @@ mod sort;
 mod store;
 mod trace_filter;
 mod vacuum;
+mod worker;
 mod writer;
 
 pub use attribute_columns::put_together;
@@ -57,4 +58,5 @@ pub use snapshot::{HourFiles, Snapshot};
 pub use store::{Store, StoreOptions};
 pub use trace_filter::TraceFilters;
 pub use vacuum::{VACUUM_AGE_SECONDS, VacuumOutcome, vacuum};
-pub use writer::write_batch;
+pub use worker::compute;
+pub use writer::{write_batch, write_known_batch};

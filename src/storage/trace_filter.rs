@@ -34,7 +34,7 @@ struct Cache {
 }
 
 /// The filters of a file's row groups; `None` where one has none.
-struct FileFilters(Vec<Option<Sbbf>>);
+pub(super) struct FileFilters(Vec<Option<Sbbf>>);
 
 impl TraceFilters {
     /// An empty cache of at most `max_bytes`.
@@ -98,6 +98,18 @@ impl TraceFilters {
         }
     }
 
+    /// Remembers the filters of a file that was just written.
+    pub(super) fn put(&self, file: &LakeFile, filters: FileFilters) {
+        let bytes = filters.byte_count();
+        let cell = Arc::new(OnceCell::new_with(Some(filters)));
+        let put = self
+            .lock()
+            .entries
+            .put(file.path.clone(), Arc::clone(&cell));
+        debug_assert!(put.is_none(), "paths are unique");
+        self.account(&file.path, &cell, bytes);
+    }
+
     /// How often a file's filters were known, or being read.
     pub fn hit_count(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
@@ -145,7 +157,7 @@ impl TraceFilters {
             let Some((dropped, filters)) = cache.entries.pop_lru() else {
                 break;
             };
-            // The cell of this call is not yet seen as filled.
+            // The cell of this call may not yet be seen as filled.
             let size = if dropped == path {
                 bytes
             } else {
@@ -175,6 +187,18 @@ impl std::fmt::Debug for TraceFilters {
 }
 
 impl FileFilters {
+    /// The filter of a file with these traces, `count` of them.
+    pub(super) fn of_traces(
+        ids: impl Iterator<Item = u128>,
+        count: u64,
+        rate: f64,
+    ) -> Result<Self> {
+        let mut filter = Sbbf::new_with_ndv_fpp(count.max(1), rate)
+            .map_err(|error| Error::internal("cannot make a filter").with_source(error))?;
+        ids.for_each(|id| filter.insert(&id.to_be_bytes()[..]));
+        Ok(Self(vec![Some(filter)]))
+    }
+
     fn may_contain(&self, ids: &[TraceId]) -> bool {
         let any_of = |filter: &Sbbf| ids.iter().any(|id| filter.check(&id.as_bytes()[..]));
         self.0

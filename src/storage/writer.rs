@@ -14,7 +14,9 @@ use tokio::runtime::Handle;
 use super::attribute_plan::{AttributeCounts, AttributePlan};
 use super::file_writer::{FilePlan, FileWriter, PendingFile, Purpose};
 use super::sort::{KeyColumns, ParentOffsets, sorted_rows};
-use super::{Bucket, LakeFile, Store};
+use super::trace_filter::FileFilters;
+use super::worker::compute;
+use super::{Bucket, LakeFile, Store, TraceFilters};
 use crate::config::StorageConfig;
 use crate::error::{Error, Result};
 use crate::span::{column, storage_schema};
@@ -33,33 +35,66 @@ pub async fn write_batch(
     batch: RecordBatch,
     ingested_at_micros: i64,
 ) -> Result<Vec<LakeFile>> {
+    let mut files = Vec::new();
+    for (file, _) in write_files(store, config, batch, ingested_at_micros).await? {
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Like [`write_batch`]; `filters` know the files without reading them.
+pub async fn write_known_batch(
+    store: &Store,
+    config: &StorageConfig,
+    batch: RecordBatch,
+    ingested_at_micros: i64,
+    filters: &TraceFilters,
+) -> Result<Vec<LakeFile>> {
+    let mut files = Vec::new();
+    for (file, filter) in write_files(store, config, batch, ingested_at_micros).await? {
+        filters.put(&file, filter);
+        files.push(file);
+    }
+    Ok(files)
+}
+
+async fn write_files(
+    store: &Store,
+    config: &StorageConfig,
+    batch: RecordBatch,
+    ingested_at_micros: i64,
+) -> Result<Stored> {
     if batch.num_rows() == 0 {
         return Ok(Vec::new());
     }
     let (store, config) = (store.clone(), config.clone());
-    let written = tokio::task::spawn_blocking(move || {
-        write_hours(&store, &config, &batch, ingested_at_micros)
-    });
-    written
-        .await
-        .map_err(|error| Error::internal("writing spans was stopped").with_source(error))?
+    let encoded = compute(move || write_hours(&store, &config, &batch, ingested_at_micros));
+    let (mut files, pending) = encoded.await?;
+    for (file, filter) in pending {
+        files.push((file.stored().await?, filter));
+    }
+    Ok(files)
 }
 
+type Stored = Vec<(LakeFile, FileFilters)>;
+type Pending = VecDeque<(PendingFile, FileFilters)>;
+
+/// Encodes a file for each hour: those that are stored, and those on their way.
 fn write_hours(
     store: &Store,
     config: &StorageConfig,
     batch: &RecordBatch,
     ingested_at_micros: i64,
-) -> Result<Vec<LakeFile>> {
+) -> Result<(Stored, Pending)> {
     let keys = KeyColumns::try_new(batch)?;
     let runtime = Handle::current();
     let mut files = Vec::new();
-    let mut pending: VecDeque<PendingFile> = VecDeque::new();
+    let mut pending = Pending::new();
     for hour in sorted_rows(&keys, batch.num_rows())? {
         if pending.len() >= UPLOADS
-            && let Some(oldest) = pending.pop_front()
+            && let Some((oldest, filter)) = pending.pop_front()
         {
-            files.push(runtime.block_on(oldest.stored())?);
+            files.push((runtime.block_on(oldest.stored())?, filter));
         }
         let plan = FilePlan {
             purpose: Purpose::Ingest,
@@ -82,13 +117,13 @@ fn write_hours(
             writer.write(&rows)?;
         }
         if let Some(writer) = writer {
-            pending.push_back(writer.finish(hour.trace_count)?);
+            let ids = hour.rows.iter().map(|row| keys.trace(*row as usize));
+            let rate = config.bloom_false_positive_rate;
+            let filter = FileFilters::of_traces(ids, hour.trace_count, rate)?;
+            pending.push_back((writer.finish(hour.trace_count)?, filter));
         }
     }
-    for file in pending {
-        files.push(runtime.block_on(file.stored())?);
-    }
-    Ok(files)
+    Ok((files, pending))
 }
 
 /// The attributes that get columns in a file of these rows.
