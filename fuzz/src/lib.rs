@@ -21,7 +21,7 @@ use error::Result;
 pub use ingest::Format;
 use ingest::{Rejection, SpanSink, decode, encode_otlp_json_all, encode_otlp_proto};
 use search::{Cursor, JaegerRequest};
-use span::{Origin, Span, SpanBatchBuilder};
+use span::{Attributes, Origin, Span, SpanBatchBuilder, Value};
 
 #[derive(Default)]
 struct Collected {
@@ -58,9 +58,10 @@ pub fn decoded(bytes: &[u8], format: Format) {
     let Some(mut found) = collect(bytes, Some(format)) else {
         return;
     };
-    // OTLP cannot tell a span that began at zero and never ended from one that took no time.
-    let is_told = |span: &Span| span.start_time_unix_nano != 0 || span.duration_nano.is_some();
-    if found.spans.is_empty() || !found.spans.iter().all(is_told) {
+    // Protobuf nests less deep than what JSON may hold.
+    let is_flat = |span: &Span| depth_of_span(span) <= DEEPEST_IN_PROTO;
+    let can_return = |span: &Span| are_times_told(span) && is_flat(span);
+    if found.spans.is_empty() || !found.spans.iter().all(can_return) {
         return;
     }
     let batch = found.builder.finish();
@@ -79,6 +80,45 @@ pub fn decoded(bytes: &[u8], format: Format) {
         assert_eq!(again.rejected, 0);
         let (found, again) = (format!("{:?}", found.spans), format!("{:?}", again.spans));
         assert_eq!(found, again);
+    }
+}
+
+/// Whether OTLP can say the times of a span: none is before 1970, and an end at zero means that
+/// there is none unless the start is zero as well.
+fn are_times_told(span: &Span) -> bool {
+    let start = span.start_time_unix_nano;
+    let is_end_told = match span.duration_nano {
+        None => start != 0,
+        Some(duration) => start
+            .checked_add(duration)
+            .is_some_and(|end| end > 0 || (start, end) == (0, 0)),
+    };
+    start >= 0 && is_end_told && span.events.iter().all(|event| event.time_unix_nano >= 0)
+}
+
+/// Levels of lists and key-value lists that fit into protobuf's hundred, at three of them each.
+const DEEPEST_IN_PROTO: usize = 30;
+
+fn depth_of_span(span: &Span) -> usize {
+    let of_events = span.events.iter().map(|event| &event.attributes);
+    let of_links = span.links.iter().map(|link| &link.attributes);
+    let all = [&span.attributes]
+        .into_iter()
+        .chain(of_events)
+        .chain(of_links);
+    all.map(depth_of_attributes).max().unwrap_or_default()
+}
+
+fn depth_of_attributes(attributes: &Attributes) -> usize {
+    let depths = attributes.iter().map(|(_, value)| depth(value));
+    depths.max().unwrap_or_default()
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(entries) => 1 + depth_of_attributes(entries),
+        _ => 0,
     }
 }
 

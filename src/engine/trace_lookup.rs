@@ -32,6 +32,9 @@ use crate::trace::Trace;
 /// How many trace-id filters are read at the same time.
 const FILTER_READS: usize = 16;
 
+/// Traces that one task puts together.
+const BUILT_TOGETHER: usize = 64;
+
 /// How a lookup of traces is done.
 #[derive(Debug, Clone)]
 pub struct LookupOptions {
@@ -293,10 +296,9 @@ impl TraceLookup {
             .await?;
         let is_complete = reading.missing.is_empty();
         missing.extend(reading.missing);
-        let mut runs = reading.runs;
+        let mut traces = build(reading.runs).await?;
         for id in wanted {
-            let trace = runs.remove(&id).map(|runs| Trace::try_new(id, &runs));
-            let trace = trace.transpose()?.map(Arc::new);
+            let trace = traces.remove(&id);
             if is_complete {
                 self.cache.put(id, trace.clone(), hours, snapshot);
             }
@@ -411,6 +413,35 @@ impl Reading {
             self.runs.entry(id).or_default().push(run);
         }
     }
+}
+
+/// Makes traces of their rows, many on all cores.
+async fn build(runs: HashMap<TraceId, Vec<RecordBatch>>) -> Result<HashMap<TraceId, Arc<Trace>>> {
+    let mut runs = runs.into_iter();
+    let mut traces = HashMap::with_capacity(runs.len());
+    let mut next = || -> Vec<_> { runs.by_ref().take(BUILT_TOGETHER).collect() };
+    let build = |some: Vec<(TraceId, Vec<RecordBatch>)>| -> Result<Vec<_>> {
+        let some = some.into_iter();
+        some.map(|(id, runs)| Ok((id, Arc::new(Trace::try_new(id, &runs)?))))
+            .collect()
+    };
+    let here = next();
+    let mut elsewhere = JoinSet::new();
+    loop {
+        let some = next();
+        if some.is_empty() {
+            break;
+        }
+        elsewhere.spawn(async move { build(some) });
+    }
+    traces.extend(build(here)?);
+    while let Some(built) = elsewhere.join_next().await {
+        let built = built.map_err(|error| {
+            Error::internal("putting traces together was stopped").with_source(error)
+        })?;
+        traces.extend(built?);
+    }
+    Ok(traces)
 }
 
 /// What a future gives, if it does so before the deadline.

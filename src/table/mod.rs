@@ -5,6 +5,7 @@ mod provider;
 mod predicate;
 mod pruning;
 mod row_ranges;
+mod trace_read;
 mod trace_rows;
 mod trace_ranges;
 mod trace_scan;

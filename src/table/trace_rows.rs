@@ -7,29 +7,24 @@ use std::collections::hash_map::RandomState;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::{Array, AsArray, BooleanArray, FixedSizeBinaryArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion_datasource_parquet::apply_file_schema_type_coercions;
 use datafusion_datasource_parquet::metadata::DFParquetMetadata;
 use datafusion_physical_expr_adapter::PhysicalExprAdapterFactory;
-use futures::TryStreamExt;
 use lru::LruCache;
 use object_store::ObjectMeta;
-use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, RowFilter,
-};
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::ParquetMetaData;
 
 use super::adapter::SpanAdapterFactory;
-use super::row_ranges::row_ranges;
+use super::trace_read::{ColumnParts, read_traces};
 use crate::error::{Error, Result};
 use crate::span::{TraceId, column, logical_schema};
-use crate::storage::{FileReader, Hour, LakeFile, Log, Snapshot, TraceFilters};
+use crate::storage::{Hour, LakeFile, Log, Snapshot, TraceFilters};
 
 /// Reads the rows of some traces, file by file.
 #[derive(Debug)]
@@ -154,26 +149,17 @@ impl TraceRows {
 
     async fn read_runs(&self, file: &TraceFile) -> Result<Vec<(TraceId, RecordBatch)>> {
         let projection = self.projection_of(&file.file).await?;
-        let metadata = projection.reader.metadata();
-        let reader = FileReader::new(self.log.store(), &file.file);
-        let mut builder =
-            ParquetRecordBatchStreamBuilder::new_with_metadata(reader, projection.reader.clone())
-                .with_projection(projection.mask.clone())
-                .with_row_filter(row_filter(&projection, &file.trace_ids))
-                // It would decode whole batches around the few rows of a trace.
-                .with_max_predicate_cache_size(0);
-        if self.pruning
-            && let Some(ranges) = row_ranges(metadata, &file.trace_ids)
-        {
-            builder = builder.with_row_groups(ranges.row_group_indexes());
-            if let Some(selection) = ranges.into_overall_row_selection(metadata.row_groups())? {
-                builder = builder.with_row_selection(selection);
-            }
-        }
-        let mut stored = builder.build()?;
+        let stored = read_traces(
+            self.log.store(),
+            &file.file,
+            &projection.reader,
+            &projection.parts,
+            &file.trace_ids,
+            self.pruning,
+        );
         let mut runs = Vec::new();
-        while let Some(batch) = stored.try_next().await? {
-            projection.push_runs(&batch, &mut runs)?;
+        for columns in stored.await? {
+            projection.push_runs(columns, &mut runs)?;
         }
         Ok(runs)
     }
@@ -216,7 +202,7 @@ impl TraceRows {
 /// How the stored columns of one file become those of `spans`.
 struct Projection {
     reader: ArrowReaderMetadata,
-    mask: ProjectionMask,
+    parts: ColumnParts,
     /// The stored columns that are read.
     stored: SchemaRef,
     /// Each logical column over `stored`.
@@ -236,7 +222,8 @@ impl Projection {
         let stored = Arc::clone(reader.schema());
         let adapter = SpanAdapterFactory.create(Arc::clone(&logical), Arc::clone(&stored))?;
         let mut columns = Vec::with_capacity(logical.fields().len());
-        let mut roots = vec![stored.index_of(column::TRACE_ID)?];
+        let trace_id = stored.index_of(column::TRACE_ID)?;
+        let mut roots = vec![trace_id];
         for (index, field) in logical.fields().iter().enumerate() {
             let logical = datafusion::physical_expr::expressions::Column::new(field.name(), index);
             let expr = adapter.rewrite(Arc::new(logical))?;
@@ -251,7 +238,7 @@ impl Projection {
             .map(|column| reassign_expr_columns(column, &stored))
             .collect::<datafusion::common::Result<Vec<_>>>()?;
         Ok(Self {
-            mask: ProjectionMask::roots(reader.parquet_schema(), roots),
+            parts: ColumnParts::new(&roots, trace_id),
             trace_id: stored.index_of(column::TRACE_ID)?,
             reader,
             stored,
@@ -270,10 +257,10 @@ impl Projection {
     /// Adds the runs of one trace of a batch of stored columns.
     fn push_runs(
         &self,
-        stored: &RecordBatch,
+        stored: Vec<ArrayRef>,
         runs: &mut Vec<(TraceId, RecordBatch)>,
     ) -> Result<()> {
-        let stored = stored.clone().with_schema(Arc::clone(&self.stored))?;
+        let stored = RecordBatch::try_new(Arc::clone(&self.stored), stored)?;
         let columns = self.columns.iter().map(|column| {
             let value = column.evaluate(&stored)?;
             value.into_array(stored.num_rows())
@@ -294,30 +281,4 @@ impl Projection {
         }
         Ok(())
     }
-}
-
-/// Lets rows of the traces pass, so that nothing else of other rows is decoded.
-fn row_filter(projection: &Projection, trace_ids: &[TraceId]) -> RowFilter {
-    let schema = projection.reader.parquet_schema();
-    let leaf = (0..schema.num_columns())
-        .filter(|index| schema.column(*index).path().string() == column::TRACE_ID);
-    let mask = ProjectionMask::leaves(schema, leaf);
-    let trace_ids: Vec<[u8; 16]> = trace_ids.iter().map(|id| *id.as_bytes()).collect();
-    let predicate = ArrowPredicateFn::new(mask, move |batch| {
-        let Some(ids) = batch.column(0).as_fixed_size_binary_opt() else {
-            let message = "trace ids are not stored as bytes".to_string();
-            return Err(ArrowError::SchemaError(message));
-        };
-        Ok(rows_of(ids, &trace_ids))
-    });
-    RowFilter::new(vec![Box::new(predicate)])
-}
-
-fn rows_of(ids: &FixedSizeBinaryArray, trace_ids: &[[u8; 16]]) -> BooleanArray {
-    let is_asked_for = |id: &[u8]| {
-        trace_ids
-            .binary_search_by(|asked| asked[..].cmp(id))
-            .is_ok()
-    };
-    BooleanArray::from_unary(ids, is_asked_for)
 }
