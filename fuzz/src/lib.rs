@@ -58,14 +58,14 @@ pub fn decoded(bytes: &[u8], format: Format) {
     let Some(mut found) = collect(bytes, Some(format)) else {
         return;
     };
+    let batch = found.builder.finish();
+    assert_eq!(batch.num_rows(), found.spans.len());
     // Protobuf nests less deep than what JSON may hold.
     let is_flat = |span: &Span| depth_of_span(span) <= DEEPEST_IN_PROTO;
     let can_return = |span: &Span| are_times_told(span) && is_flat(span);
     if found.spans.is_empty() || !found.spans.iter().all(can_return) {
         return;
     }
-    let batch = found.builder.finish();
-    assert_eq!(batch.num_rows(), found.spans.len());
     let scope = span::Scope::default();
     let (mut proto, mut json) = (Vec::new(), String::new());
     let scopes = [(scope, found.spans.clone())];
@@ -125,8 +125,9 @@ fn depth(value: &Value) -> usize {
 /// Reads bytes as every text that comes with a request over HTTP.
 pub fn http_requests(bytes: &[u8]) {
     let _ = sql_request::SqlRequest::read("application/json", bytes);
-    if let Ok(query) = search_request::read_search(bytes) {
-        let _ = query.validate();
+    // What is refused may be nested too deep to be read again.
+    let search = search_request::read_search(bytes).ok();
+    if let Some(query) = search.filter(|query| query.validate().is_ok()) {
         let json = serde_json::to_string(&query).expect("plain data has a JSON form");
         let again = search_request::read_search(json.as_bytes()).expect("its own JSON");
         // NaN cannot come in, so equality is what it says.

@@ -40,7 +40,7 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
 }
 
 /// Starts the program anew, in the same process, with an allocator that gives memory back to the
-/// system after milliseconds: by itself it keeps for seconds what it may need again, and under
+/// system at once: by itself it keeps for seconds what it may need again, and under
 /// many small commits that is most of what a server would take. It reads this option only once,
 /// before anything else runs.
 fn free_memory_soon() {
@@ -48,7 +48,7 @@ fn free_memory_soon() {
     {
         use std::os::unix::process::CommandExt;
         const OPTION: &str = "MIMALLOC_PURGE_DELAY";
-        const MILLISECONDS: &str = "10";
+        const MILLISECONDS: &str = "0";
         if std::env::var_os(OPTION).is_some() {
             return;
         }
