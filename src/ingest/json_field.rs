@@ -226,8 +226,7 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// A double, plain or quoted. Its text is read by the standard library, which finds the nearest
-/// double, where the parser may miss it by one.
+/// A double, plain or quoted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Double(pub(super) f64);
 
@@ -319,6 +318,17 @@ pub(super) fn value_of_json(json: serde_json::Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fractions_are_the_nearest_double() {
+        // Digits at which a quick parser misses it by one.
+        let text = "0.9073038322028689";
+        let nearest: f64 = text.parse().unwrap();
+        let json = serde_json::from_str(text).unwrap();
+        assert_eq!(value_of_json(json), Value::Double(nearest));
+        let number: Number = serde_json::from_str(text).unwrap();
+        assert_eq!(number.to_double().to_bits(), nearest.to_bits());
+    }
 
     #[test]
     fn whole_numbers_keep_every_digit() {

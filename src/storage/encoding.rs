@@ -64,7 +64,7 @@ const COUNT_COLUMNS: [&str; 5] = [
 pub(super) const SAMPLE_ROWS: usize = 8192;
 /// How often a value has to be repeated in a row group to be better off in a dictionary.
 const DICTIONARY_REPEATS: f64 = 3.0;
-/// What a dictionary may take, in bytes; with more the writer gives it up half-way.
+/// What a dictionary may take, in bytes: whoever looks up a trace decodes all of it for a few rows.
 const DICTIONARY_BYTES: f64 = 65_536.0;
 /// What a dictionary of texts may take without being worth compressing.
 const SMALL_DICTIONARY_BYTES: f64 = 32_768.0;
