@@ -40,9 +40,9 @@ pub(crate) fn run(context: &Context, args: &ServeArgs) -> Result<Exit> {
 }
 
 /// Starts the program anew, in the same process, with an allocator that gives memory back to the
-/// system at once: by itself it keeps for seconds what it may need again, and under
-/// many small commits that is most of what a server would take. It reads this option only once,
-/// before anything else runs.
+/// system at once: by itself it keeps for seconds what it may need again, and under many small
+/// commits that is most of what a server would take. It reads this option only once, before
+/// anything else runs.
 fn free_memory_soon() {
     #[cfg(unix)]
     {

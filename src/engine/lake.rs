@@ -115,7 +115,7 @@ impl Lake {
             filter_bytes,
             config.query.pruning,
         );
-        let traces = TraceLookup::new(Arc::clone(&log), Arc::clone(&filters), rows, &config.query)?;
+        let traces = TraceLookup::new(Arc::clone(&log), Arc::clone(&filters), rows, &config.query);
         Ok(Self {
             inner: Arc::new(Inner {
                 log,

@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use datafusion::execution::SessionState;
 
 use super::search::Search;
-use super::trace_lookup::TraceLookup;
 use crate::error::Result;
 use crate::functions::table::TraceSearcher;
 use crate::search::{SearchPage, TraceQuery};
@@ -21,7 +20,6 @@ pub(super) struct LakeSearcher {
     pub(super) state: SessionState,
     pub(super) spans: Arc<SpansTable>,
     pub(super) log: Arc<Log>,
-    pub(super) traces: Arc<TraceLookup>,
     /// Spans of the window in which the newest traces are looked for first.
     pub(super) window_spans: u64,
 }

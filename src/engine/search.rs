@@ -374,9 +374,9 @@ impl<'a> Search<'a> {
         }
         let ids: Vec<TraceId> = found.iter().map(|trace| trace.trace_id).collect();
         // Conditions are a filter once more, so that the index serves them here as well.
-        let matching = self.plan.matching_of(&ids)?;
+        let (whole, matching) = (self.plan.spans_of(&ids)?, self.plan.matching_of(&ids)?);
         let (mut whole, mut matching) =
-            futures::try_join!(self.whole(&ids), self.spans(&matching))?;
+            futures::try_join!(self.spans(&whole), self.spans(&matching))?;
         let hits = found.iter().filter_map(|trace| {
             let overview = whole.overview(trace.trace_id)?;
             let matched = matching.matched(trace.trace_id, self.query.max_span_ids);
@@ -390,15 +390,6 @@ impl<'a> Search<'a> {
             })
         });
         Ok(hits.collect())
-    }
-
-    /// All spans of these traces, read without planning a query.
-    async fn whole(&self, ids: &[TraceId]) -> Result<TraceSpans> {
-        let mut spans = TraceSpans::new(&self.searcher.state.runtime_env().memory_pool);
-        for batch in self.searcher.traces.summaries(self.snapshot, ids).await? {
-            spans.add(&batch)?;
-        }
-        Ok(spans)
     }
 
     async fn spans(&self, plan: &LogicalPlan) -> Result<TraceSpans> {

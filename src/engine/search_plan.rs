@@ -156,9 +156,17 @@ impl SearchPlan {
         Ok(plan.build()?)
     }
 
+    /// All spans of these traces.
+    pub(super) fn spans_of(&self, ids: &[TraceId]) -> Result<LogicalPlan> {
+        self.spans_with(is_one_of(ids))
+    }
+
     /// The matching spans of these traces.
     pub(super) fn matching_of(&self, ids: &[TraceId]) -> Result<LogicalPlan> {
-        let filter = is_one_of(ids).and(self.matching(self.range));
+        self.spans_with(is_one_of(ids).and(self.matching(self.range)))
+    }
+
+    fn spans_with(&self, filter: Expr) -> Result<LogicalPlan> {
         let columns: Vec<Expr> = SUMMARY_COLUMNS.into_iter().map(col).collect();
         let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
         Ok(plan.filter(filter)?.project(columns)?.build()?)

@@ -385,7 +385,6 @@ pub(super) fn searcher(lake: &Lake) -> LakeSearcher {
         state: state(lake),
         spans: spans_table(lake),
         log: Arc::clone(lake.log()),
-        traces: Arc::clone(lake.traces()),
         window_spans: lake.config().query.search_window_spans,
     }
 }

@@ -20,7 +20,6 @@ use futures::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::search_plan::SUMMARY_COLUMNS;
 use super::trace_cache::{ALL_HOURS, TraceCache};
 use crate::config::QueryConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -156,8 +155,6 @@ pub(super) struct TraceLookup {
     log: Arc<Log>,
     filters: Arc<TraceFilters>,
     rows: Arc<TraceRows>,
-    /// The same, of what tells traces from one another at a glance.
-    summaries: Arc<TraceRows>,
     cache: TraceCache,
     workers: usize,
 }
@@ -175,30 +172,15 @@ impl TraceLookup {
         filters: Arc<TraceFilters>,
         rows: TraceRows,
         config: &QueryConfig,
-    ) -> Result<Self> {
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self {
+        Self {
             cache: TraceCache::new(config.trace_cache_bytes, log.snapshot()),
             log,
             filters,
-            summaries: Arc::new(rows.of_columns(&SUMMARY_COLUMNS)?),
             rows: Arc::new(rows),
             workers: config.threads.unwrap_or(cores).max(1),
-        })
-    }
-
-    /// All spans of these traces: the columns of [`SUMMARY_COLUMNS`], in any order.
-    pub(super) async fn summaries(
-        &self,
-        snapshot: &Snapshot,
-        ids: &[TraceId],
-    ) -> Result<Vec<RecordBatch>> {
-        let mut ids = ids.to_vec();
-        ids.sort_unstable();
-        ids.dedup();
-        let options = LookupOptions::default().with_time_out(None);
-        let reading = self.read(&self.summaries, snapshot, &ids, &ALL_HOURS, None, &options);
-        Ok(reading.await?.runs.into_values().flatten().collect())
+        }
     }
 
     pub(super) fn cache(&self) -> &TraceCache {
@@ -310,7 +292,7 @@ impl TraceLookup {
             return Ok(());
         }
         let reading = self
-            .read(&self.rows, snapshot, &wanted, hours, deadline, options)
+            .read(snapshot, &wanted, hours, deadline, options)
             .await?;
         let is_complete = reading.missing.is_empty();
         missing.extend(reading.missing);
@@ -328,7 +310,6 @@ impl TraceLookup {
     /// Reads every file that may hold one of `ids`, which are sorted, once.
     async fn read(
         &self,
-        rows: &Arc<TraceRows>,
         snapshot: &Snapshot,
         ids: &[TraceId],
         hours: &RangeInclusive<Hour>,
@@ -336,10 +317,10 @@ impl TraceLookup {
         options: &LookupOptions,
     ) -> Result<Reading> {
         let mut reading = Reading::default();
-        let candidates = rows.candidates(snapshot, ids, hours);
+        let candidates = self.rows.candidates(snapshot, ids, hours);
         let narrowing = candidates.into_iter().map(|file| {
             let path = file.file.path.clone();
-            async move { (path, in_time(deadline, rows.narrow(file)).await) }.boxed()
+            async move { (path, in_time(deadline, self.rows.narrow(file)).await) }.boxed()
         });
         let narrowing: Vec<BoxFuture<'_, _>> = narrowing.collect();
         let mut narrowed = futures::stream::iter(narrowing).buffered(FILTER_READS);
@@ -351,13 +332,13 @@ impl TraceLookup {
         let workers = options.workers.unwrap_or(self.workers);
         if files.len() == 1 || workers == 1 {
             for file in files {
-                let runs = in_time(deadline, rows.read(&file)).await;
+                let runs = in_time(deadline, self.rows.read(&file)).await;
                 let runs = reading.keep(file.file.path.clone(), runs, options)?;
                 reading.add(runs.into_iter().flatten());
             }
             return Ok(reading);
         }
-        self.read_at_once(rows, files, workers, deadline, options, &mut reading)
+        self.read_at_once(files, workers, deadline, options, &mut reading)
             .await?;
         Ok(reading)
     }
@@ -365,7 +346,6 @@ impl TraceLookup {
     /// Reads files in tasks of their own. Dropping the call stops them.
     async fn read_at_once(
         &self,
-        rows: &Arc<TraceRows>,
         files: Vec<TraceFile>,
         workers: usize,
         deadline: Option<Instant>,
@@ -380,7 +360,7 @@ impl TraceLookup {
             while tasks.len() < workers
                 && let Some((index, file)) = files.next()
             {
-                let rows = Arc::clone(rows);
+                let rows = Arc::clone(&self.rows);
                 tasks.spawn(async move {
                     let runs = in_time(deadline, rows.read(&file)).await;
                     (index, file.file.path.clone(), runs)

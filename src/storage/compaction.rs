@@ -32,7 +32,7 @@ const INTERIM_FILES: usize = 24;
 pub struct Compaction {
     /// The hour.
     pub hour: Hour,
-    /// All files of the hour.
+    /// Files of the hour; all of them unless the result is interim.
     pub inputs: Vec<Arc<LakeFile>>,
     /// How many buckets they become, a power of two.
     pub bucket_count: u32,
@@ -44,8 +44,9 @@ impl Compaction {
     /// Merges of the small files among the inputs, of an hour that is still written to: those as
     /// ingested, and those that came of such merges, each where there are more than `max_files`.
     ///
-    /// A span is written twice so before its hour gets its final form, however long the hour
-    /// is written to; and no merge is larger than the file it aims at.
+    /// What has a quarter of the size aimed at is left alone, and each merge makes files many
+    /// times as large: however long an hour is written to, a span is written anew only a few
+    /// times before the hour gets its final form.
     pub fn of_small_files(&self, max_files: usize, config: &StorageConfig) -> Vec<Self> {
         let is_small = |file: &LakeFile| file.size < config.target_file_bytes / 4;
         let merged_once = |file: &LakeFile| matches!(file.bucket, Bucket::Of { count: 1, .. });
@@ -61,8 +62,10 @@ impl Compaction {
                 continue;
             }
             files.sort_by_key(|file| file.min_ingested_micros);
-            let parts = parts(&files, config.target_file_bytes / 2);
-            merges.extend(parts.into_iter().map(|inputs| Self {
+            let most_bytes = config.target_file_bytes / 2;
+            let parts = cut(&files, (1, INTERIM_FILES), most_bytes, |file| file.size);
+            let several = parts.into_iter().filter(|inputs| inputs.len() > 1);
+            merges.extend(several.map(|inputs| Self {
                 hour: self.hour,
                 inputs,
                 bucket_count: 1,
@@ -127,25 +130,6 @@ fn is_compacted(files: &[Arc<LakeFile>]) -> bool {
     })
 }
 
-/// Cuts files into parts of about so many bytes that are merged at once each.
-fn parts(files: &[Arc<LakeFile>], bytes: u64) -> Vec<Vec<Arc<LakeFile>>> {
-    let mut parts: Vec<Vec<Arc<LakeFile>>> = Vec::new();
-    let mut held = 0;
-    for file in files {
-        match parts.last_mut() {
-            Some(part) if part.len() < INTERIM_FILES && held + file.size <= bytes => {
-                part.push(Arc::clone(file));
-                held += file.size;
-            }
-            _ => {
-                parts.push(vec![Arc::clone(file)]);
-                held = file.size;
-            }
-        }
-    }
-    parts
-}
-
 /// The power of two that brings files nearest to the target.
 fn bucket_count(files: &[Arc<LakeFile>], target_bytes: u64) -> u32 {
     let bytes: u64 = files.iter().map(|file| file.size).sum();
@@ -173,15 +157,15 @@ pub async fn compact(
     // Files between two merges, which are never committed.
     let mut between: Vec<LakeFile> = Vec::new();
     let mut row_group_rows = config.row_group_rows;
-    let mut final_config = config.clone();
+    let mut output_config = config.clone();
     if choice.is_interim {
-        final_config.compact_zstd_level = config.ingest_zstd_level;
-        final_config.row_group_rows = config.row_group_rows.min(INTERIM_ROWS);
+        output_config.compact_zstd_level = config.ingest_zstd_level;
+        output_config.row_group_rows = config.row_group_rows.min(INTERIM_ROWS);
     }
     let merged = loop {
         let groups = groups(&inputs, row_group_rows);
         if groups.len() <= 1 {
-            break merge(store, &final_config, &inputs, target).await;
+            break merge(store, &output_config, &inputs, target).await;
         }
         match merge_groups(log, config, &groups, choice.hour).await {
             Ok((files, duplicates)) => {
@@ -253,27 +237,40 @@ async fn merge_groups(
 
 /// Splits inputs so that each part can be merged at once; one part where all can.
 fn groups(inputs: &[Arc<LakeFile>], row_group_rows: usize) -> Vec<Vec<Arc<LakeFile>>> {
-    let mut groups: Vec<Vec<Arc<LakeFile>>> = Vec::new();
-    let mut held = 0;
-    for file in inputs {
+    // Of two at the least, or there would be no fewer files than before.
+    cut(inputs, (2, MERGE_FILES), MERGE_BYTES, |file| {
         // A reader holds one row group.
         let rows = file.row_count.max(1);
-        let bytes = file.size.saturating_mul((row_group_rows as u64).min(rows)) / rows;
-        match groups.last_mut() {
-            Some(group)
-                if group.len() < 2
-                    || (group.len() < MERGE_FILES && held + bytes <= MERGE_BYTES) =>
+        file.size.saturating_mul((row_group_rows as u64).min(rows)) / rows
+    })
+}
+
+/// Cuts files into parts in their order: of so many files, at the least (but for the last) and at
+/// the most, and beyond the least of at most so many bytes.
+fn cut(
+    files: &[Arc<LakeFile>],
+    (least, most): (usize, usize),
+    most_bytes: u64,
+    bytes_of: impl Fn(&LakeFile) -> u64,
+) -> Vec<Vec<Arc<LakeFile>>> {
+    let mut parts: Vec<Vec<Arc<LakeFile>>> = Vec::new();
+    let mut held = 0;
+    for file in files {
+        let bytes = bytes_of(file);
+        match parts.last_mut() {
+            Some(part)
+                if part.len() < least || (part.len() < most && held + bytes <= most_bytes) =>
             {
                 held += bytes;
-                group.push(Arc::clone(file));
+                part.push(Arc::clone(file));
             }
             _ => {
                 held = bytes;
-                groups.push(vec![Arc::clone(file)]);
+                parts.push(vec![Arc::clone(file)]);
             }
         }
     }
-    groups
+    parts
 }
 
 #[cfg(test)]

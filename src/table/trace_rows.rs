@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
-use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion_datasource_parquet::apply_file_schema_type_coercions;
@@ -33,8 +32,6 @@ pub struct TraceRows {
     log: Arc<Log>,
     filters: Arc<TraceFilters>,
     metadata: Arc<FileMetadataCache>,
-    /// What is read of each row.
-    columns: SchemaRef,
     projections: Mutex<Projections>,
     pruning: bool,
 }
@@ -57,14 +54,6 @@ impl std::fmt::Debug for Projections {
 }
 
 impl Projections {
-    fn new(max_bytes: usize) -> Self {
-        Self {
-            max_bytes,
-            bytes: 0,
-            by_path: LruCache::unbounded_with_hasher(RandomState::new()),
-        }
-    }
-
     fn put(&mut self, path: &str, projection: &Arc<Projection>) {
         let before = self.by_path.put(path.to_string(), Arc::clone(projection));
         self.bytes += projection.byte_count();
@@ -102,25 +91,13 @@ impl TraceRows {
             log,
             filters,
             metadata,
-            columns: logical_schema(),
-            projections: Mutex::new(Projections::new(max_bytes)),
+            projections: Mutex::new(Projections {
+                max_bytes,
+                bytes: 0,
+                by_path: LruCache::unbounded_with_hasher(RandomState::new()),
+            }),
             pruning,
         }
-    }
-
-    /// The same, of some columns of `spans` alone.
-    pub fn of_columns(&self, names: &[&str]) -> Result<Self> {
-        let logical = logical_schema();
-        let places = names.iter().map(|name| logical.index_of(name));
-        let places = places.collect::<std::result::Result<Vec<_>, _>>()?;
-        Ok(Self {
-            log: Arc::clone(&self.log),
-            filters: Arc::clone(&self.filters),
-            metadata: Arc::clone(&self.metadata),
-            columns: Arc::new(logical.project(&places)?),
-            projections: Mutex::new(Projections::new(self.projections().max_bytes)),
-            pruning: self.pruning,
-        })
     }
 
     /// The files that hours and buckets cannot rule out, in order of hour, bucket and path.
@@ -192,10 +169,7 @@ impl TraceRows {
         if let Some(projection) = known {
             return Ok(projection);
         }
-        let projection = Arc::new(Projection::try_new(
-            self.metadata_of(file).await?,
-            &self.columns,
-        )?);
+        let projection = Arc::new(Projection::try_new(self.metadata_of(file).await?)?);
         self.projections().put(&file.path, &projection);
         Ok(projection)
     }
@@ -231,14 +205,13 @@ struct Projection {
     parts: ColumnParts,
     /// The stored columns that are read.
     stored: SchemaRef,
-    logical: SchemaRef,
-    /// Each column of `logical` over `stored`.
+    /// Each logical column over `stored`.
     columns: Vec<Arc<dyn PhysicalExpr>>,
     trace_id: usize,
 }
 
 impl Projection {
-    fn try_new(metadata: Arc<ParquetMetaData>, wanted: &SchemaRef) -> Result<Self> {
+    fn try_new(metadata: Arc<ParquetMetaData>) -> Result<Self> {
         let logical = logical_schema();
         let options = ArrowReaderOptions::new();
         let mut reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options.clone())?;
@@ -248,12 +221,12 @@ impl Projection {
         }
         let stored = Arc::clone(reader.schema());
         let adapter = SpanAdapterFactory.create(Arc::clone(&logical), Arc::clone(&stored))?;
-        let mut columns = Vec::with_capacity(wanted.fields().len());
+        let mut columns = Vec::with_capacity(logical.fields().len());
         let trace_id = stored.index_of(column::TRACE_ID)?;
         let mut roots = vec![trace_id];
-        for field in wanted.fields() {
-            let column = Column::new_with_schema(field.name(), &logical)?;
-            let expr = adapter.rewrite(Arc::new(column))?;
+        for (index, field) in logical.fields().iter().enumerate() {
+            let logical = datafusion::physical_expr::expressions::Column::new(field.name(), index);
+            let expr = adapter.rewrite(Arc::new(logical))?;
             roots.extend(collect_columns(&expr).iter().map(|column| column.index()));
             columns.push(expr);
         }
@@ -269,7 +242,6 @@ impl Projection {
             trace_id: stored.index_of(column::TRACE_ID)?,
             reader,
             stored,
-            logical: Arc::clone(wanted),
             columns,
         })
     }
@@ -294,7 +266,7 @@ impl Projection {
             value.into_array(stored.num_rows())
         });
         let columns = columns.collect::<datafusion::common::Result<Vec<_>>>()?;
-        let logical = RecordBatch::try_new(Arc::clone(&self.logical), columns)?;
+        let logical = RecordBatch::try_new(logical_schema(), columns)?;
         let ids = stored.column(self.trace_id).as_fixed_size_binary();
         let mut start = 0;
         while start < ids.len() {
