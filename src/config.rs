@@ -91,10 +91,10 @@ pub struct StorageConfig {
     pub row_group_rows: usize,
     /// Rows of a page at the most: what a lookup decodes at the least.
     pub page_rows: usize,
-    /// The zstd level of files as ingested.
-    pub ingest_zstd_level: i32,
-    /// The zstd level of compacted files.
-    pub compact_zstd_level: i32,
+    /// How pages of files as ingested are compressed, and of those that are soon merged again.
+    pub ingest_compression: PageCompression,
+    /// How pages of compacted files are compressed.
+    pub compact_compression: PageCompression,
     /// The share of lookups for an absent trace that its filter lets through.
     pub bloom_false_positive_rate: f64,
     /// Columns that span attributes get in a file at the most, a key one for each type of its
@@ -116,8 +116,8 @@ impl Default for StorageConfig {
             target_file_bytes: 128 << 20,
             row_group_rows: 1 << 20,
             page_rows: 2048,
-            ingest_zstd_level: 1,
-            compact_zstd_level: 6,
+            ingest_compression: PageCompression::Lz4,
+            compact_compression: PageCompression::Zstd(6),
             bloom_false_positive_rate: 0.01,
             attribute_columns: 96,
             attribute_min_share: 0.005,
@@ -126,6 +126,15 @@ impl Default for StorageConfig {
             index_share: 0.15,
         }
     }
+}
+
+/// How the pages of a file are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageCompression {
+    /// LZ4: quick, and readers need no memory for it.
+    Lz4,
+    /// Zstandard at a level from 1 to 22: smaller.
+    Zstd(i32),
 }
 
 /// How a process that stays keeps the lake in shape.

@@ -19,9 +19,9 @@ mod sql_request;
 
 use error::Result;
 pub use ingest::Format;
-use ingest::{Rejection, SpanSink, decode, encode_otlp_json_all, encode_otlp_proto};
+use ingest::{Rejection, SpanSink, decode, encode_otlp_json_all, encode_otlp_proto, fits_otlp_proto};
 use search::{Cursor, JaegerRequest};
-use span::{Attributes, Origin, Span, SpanBatchBuilder, Value};
+use span::{Origin, Span, SpanBatchBuilder};
 
 #[derive(Default)]
 struct Collected {
@@ -60,10 +60,7 @@ pub fn decoded(bytes: &[u8], format: Format) {
     };
     let batch = found.builder.finish();
     assert_eq!(batch.num_rows(), found.spans.len());
-    // Protobuf nests less deep than what JSON may hold.
-    let is_flat = |span: &Span| depth_of_span(span) <= DEEPEST_IN_PROTO;
-    let can_return = |span: &Span| are_times_told(span) && is_flat(span);
-    if found.spans.is_empty() || !found.spans.iter().all(can_return) {
+    if found.spans.is_empty() || !found.spans.iter().all(are_times_told) {
         return;
     }
     let scope = span::Scope::default();
@@ -72,10 +69,10 @@ pub fn decoded(bytes: &[u8], format: Format) {
     encode_otlp_proto(&span::Resource::default(), &scopes, &mut proto);
     let resources = [(span::Resource::default(), scopes.to_vec())];
     encode_otlp_json_all(&resources, &mut json);
-    for (bytes, format) in [
-        (&proto[..], Format::OtlpProtobuf),
-        (json.as_bytes(), Format::OtlpJson),
-    ] {
+    let mut written = vec![(json.as_bytes(), Format::OtlpJson)];
+    // Protobuf nests less deep than what JSON may hold.
+    written.extend(fits_otlp_proto(&resources).then_some((&proto[..], Format::OtlpProtobuf)));
+    for (bytes, format) in written {
         let again = collect(bytes, Some(format)).expect("what was written can be read");
         assert_eq!(again.rejected, 0);
         let (found, again) = (format!("{:?}", found.spans), format!("{:?}", again.spans));
@@ -94,32 +91,6 @@ fn are_times_told(span: &Span) -> bool {
             .is_some_and(|end| end > 0 || (start, end) == (0, 0)),
     };
     start >= 0 && is_end_told && span.events.iter().all(|event| event.time_unix_nano >= 0)
-}
-
-/// Levels of lists and key-value lists that fit into protobuf's hundred, at three of them each.
-const DEEPEST_IN_PROTO: usize = 30;
-
-fn depth_of_span(span: &Span) -> usize {
-    let of_events = span.events.iter().map(|event| &event.attributes);
-    let of_links = span.links.iter().map(|link| &link.attributes);
-    let all = [&span.attributes]
-        .into_iter()
-        .chain(of_events)
-        .chain(of_links);
-    all.map(depth_of_attributes).max().unwrap_or_default()
-}
-
-fn depth_of_attributes(attributes: &Attributes) -> usize {
-    let depths = attributes.iter().map(|(_, value)| depth(value));
-    depths.max().unwrap_or_default()
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
-        Value::Object(entries) => 1 + depth_of_attributes(entries),
-        _ => 0,
-    }
 }
 
 /// Reads bytes as every text that comes with a request over HTTP.

@@ -71,7 +71,11 @@ impl TraceRelation for EdgeCountsRelation {
     }
 
     fn passed(&self, _projection: &[usize]) -> Vec<ProjectionExpr> {
-        self.edges.details()
+        self.edges.links()
+    }
+
+    fn peers(&self) -> Vec<ProjectionExpr> {
+        self.edges.peer_names()
     }
 
     fn follows_links(&self) -> bool {
@@ -229,11 +233,11 @@ impl RelationRows for CountRows {
             Ok(match name {
                 "caller" => {
                     let callers: Vec<u32> = found.iter().map(|edge| edge.0).collect();
-                    self.finder.peers().column(&callers, &range.services)
+                    range.peers.column(&callers, &range.services)
                 }
                 "callee" => {
                     let callees: Vec<u32> = found.iter().map(|edge| edge.1).collect();
-                    self.finder.peers().column(&callees, &range.services)
+                    range.peers.column(&callees, &range.services)
                 }
                 "kind" => {
                     let kinds = found.iter().map(|edge| edge.2.name());

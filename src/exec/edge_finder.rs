@@ -2,9 +2,8 @@
 //!
 //! Read [`EdgeFinder`].
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray};
+use arrow::array::{Array, AsArray, ListArray};
 
-use super::peers::Peers;
 use super::range_rows::TraceRows;
 use crate::span::{SpanKind, column};
 use crate::trace::{EdgeDetails, EdgeMode, Forest, LinkTarget, NONE, ServiceEdge, service_edges};
@@ -15,7 +14,6 @@ pub(super) struct EdgeFinder {
     mode: EdgeMode,
     start_nanos: (i64, i64),
     forest: Forest,
-    peers: Peers,
     peer_of_row: Vec<u32>,
     links: Vec<(u32, LinkTarget)>,
     edges: Vec<ServiceEdge>,
@@ -69,16 +67,10 @@ impl EdgeFinder {
             mode,
             start_nanos,
             forest: Forest::default(),
-            peers: Peers::default(),
             peer_of_row: Vec::new(),
             links: Vec::new(),
             edges: Vec::new(),
         }
-    }
-
-    /// What knows the names of callers and callees.
-    pub(super) fn peers(&self) -> &Peers {
-        &self.peers
     }
 
     /// The edges of a trace, of whatever time.
@@ -127,23 +119,13 @@ impl EdgeFinder {
         self.peer_of_row.clear();
         self.peer_of_row.resize(trace.columns.len(), NONE);
         let leaves_only = self.mode == EdgeMode::Calls;
-        // After the links.
-        let first = usize::from(leaves_only);
-        let texts: Vec<&ArrayRef> = (first..)
-            .map_while(|index| trace.range.passed(index))
-            .collect();
         for node in 0..self.forest.len() {
             let row = self.forest.row(node);
             let is_leaf = self.forest.child_counts()[node] == 0;
             if leaves_only && !(is_leaf && trace.columns.kind(row) == SpanKind::Client) {
                 continue;
             }
-            let place = trace.place(row) as usize;
-            let values = texts.iter().filter_map(|texts| {
-                let texts = texts.as_string_view_opt()?;
-                texts.is_valid(place).then(|| texts.value(place))
-            });
-            self.peer_of_row[row] = self.peers.first(values, &trace.range.services);
+            self.peer_of_row[row] = trace.range.peers.number(trace.place(row) as usize);
         }
     }
 }

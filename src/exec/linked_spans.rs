@@ -92,24 +92,29 @@ fn add_found(
     ) else {
         return datafusion::common::exec_err!("columns of spans have unexpected types");
     };
-    for (row, trace) in traces.iter().enumerate() {
-        let from = wanted.partition_point(|(other, _)| other < trace);
-        if wanted.get(from).is_none_or(|(other, _)| other != trace) {
+    let mut row = 0;
+    for same in traces.chunk_by(|a, b| a == b) {
+        let (trace, first) = (same[0], row);
+        row += same.len();
+        let from = wanted.partition_point(|(other, _)| *other < trace);
+        if wanted.get(from).is_none_or(|(other, _)| *other != trace) {
             continue;
         }
-        let span = u64::from_be_bytes(spans.value(row).try_into().unwrap_or_default());
-        if wanted.binary_search(&(*trace, span)).is_err() || services.is_null(row) {
-            continue;
-        }
-        let target = LinkTarget::Elsewhere {
-            service: rows.services.number(services.value(row)),
-            kind: kinds.value(row),
-        };
-        // Where several spans have the id, the one that sent the message counts.
-        if kinds.value(row) == SpanKind::Producer as i8 {
-            linked.insert((*trace, span), target);
-        } else {
-            linked.entry((*trace, span)).or_insert(target);
+        for row in first..row {
+            let span = u64::from_be_bytes(spans.value(row).try_into().unwrap_or_default());
+            if wanted.binary_search(&(trace, span)).is_err() || services.is_null(row) {
+                continue;
+            }
+            let target = LinkTarget::Elsewhere {
+                service: rows.services.number(services.value(row)),
+                kind: kinds.value(row),
+            };
+            // Where several spans have the id, the one that sent the message counts.
+            if kinds.value(row) == SpanKind::Producer as i8 {
+                linked.insert((trace, span), target);
+            } else {
+                linked.entry((trace, span)).or_insert(target);
+            }
         }
     }
     Ok(())

@@ -79,6 +79,11 @@ impl Numbering {
         self.texts.get(number as usize).map(AsRef::as_ref)
     }
 
+    /// All texts, in the order of their numbers.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(AsRef::as_ref)
+    }
+
     /// The texts of numbers as a column.
     pub(super) fn column(&self, numbers: &[u32]) -> ArrayRef {
         let mut builder =

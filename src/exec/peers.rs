@@ -1,10 +1,12 @@
 //! What calls of silent services say they call.
 //!
-//! Read [`Peers`].
+//! Read [`Peers`]. Names repeat, so that a number is kept for each span rather than a text.
 
+use std::mem::size_of;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringViewBuilder};
+use arrow::array::{ArrayRef, AsArray, StringViewBuilder};
+use datafusion::common::{Result, exec_err};
 
 use super::numbering::Numbering;
 use crate::trace::NONE;
@@ -12,27 +14,56 @@ use crate::trace::NONE;
 /// Numbers from here on are those of peers that no service has the name of.
 const FIRST_PEER: u32 = 1 << 31;
 
-/// Peers, numbered beside the services of a range: a peer that has a service's name has its
-/// number.
+/// The peers of the spans of a range, numbered beside its services: a peer that has a service's
+/// name has its number.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    others: Numbering,
+    names: Numbering,
+    /// The name of each span's peer, by its number.
+    of_rows: Vec<u32>,
+    /// The numbers of names beside those of services; none before all services are known.
+    numbers: Vec<u32>,
 }
 
 impl Peers {
-    /// The number of the first of these names that is not empty; [`NONE`] where there is none.
-    pub(super) fn first<'a>(
-        &mut self,
-        mut names: impl Iterator<Item = &'a str>,
-        services: &Numbering,
-    ) -> u32 {
-        match names.find(|name| !name.is_empty()) {
-            None => NONE,
-            Some(name) => match services.find(name) {
-                Some(number) => number,
-                None => FIRST_PEER | self.others.number(name),
-            },
+    /// Appends spans: for each the first of these columns that is not empty names its peer.
+    pub(super) fn extend(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let empty = self.names.number("");
+        let first = self.of_rows.len();
+        let mut numbers = Vec::new();
+        for (index, column) in columns.iter().enumerate() {
+            let Some(texts) = column.as_string_view_opt() else {
+                return exec_err!("names of peers are {}", column.data_type());
+            };
+            if index == 0 {
+                self.names.extend(texts, &mut self.of_rows);
+                continue;
+            }
+            numbers.clear();
+            self.names.extend(texts, &mut numbers);
+            for (row, other) in self.of_rows[first..].iter_mut().zip(&numbers) {
+                if *row == NONE || *row == empty {
+                    *row = *other;
+                }
+            }
         }
+        for row in self.of_rows[first..].iter_mut().filter(|r| **r == empty) {
+            *row = NONE;
+        }
+        Ok(())
+    }
+
+    /// Numbers the names, once all services are known.
+    pub(super) fn finish(&mut self, services: &Numbering) {
+        let numbers = self.names.texts().zip(0..);
+        let numbers = numbers.map(|(name, n)| services.find(name).unwrap_or(FIRST_PEER | n));
+        self.numbers = numbers.collect();
+    }
+
+    /// The number of the peer of a span; [`NONE`] where it names none.
+    pub(super) fn number(&self, row: usize) -> u32 {
+        let name = self.of_rows.get(row).copied().unwrap_or(NONE);
+        self.numbers.get(name as usize).copied().unwrap_or(NONE)
     }
 
     /// The names of numbers as a column.
@@ -40,18 +71,23 @@ impl Peers {
         let mut texts = StringViewBuilder::with_capacity(numbers.len()).with_deduplicate_strings();
         for number in numbers {
             let text = match number.checked_sub(FIRST_PEER) {
-                Some(peer) => self.others.text(peer),
+                Some(peer) => self.names.text(peer),
                 None => services.text(*number),
             };
             texts.append_value(text.unwrap_or_default());
         }
         Arc::new(texts.finish())
     }
+
+    /// The bytes that the spans take.
+    pub(super) fn size(&self) -> usize {
+        self.of_rows.capacity() * size_of::<u32>()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::AsArray;
+    use arrow::array::StringViewArray;
 
     use super::*;
 
@@ -60,12 +96,18 @@ mod tests {
         let mut services = Numbering::default();
         let cart = services.number("cart");
         let mut peers = Peers::default();
-        assert_eq!(peers.first(["cart", "redis"].into_iter(), &services), cart);
-        assert_eq!(peers.first([""].into_iter(), &services), NONE);
-        let redis = peers.first(["", "redis"].into_iter(), &services);
+        let column = |texts: [Option<&str>; 4]| -> ArrayRef {
+            Arc::new(StringViewArray::from(texts.to_vec()))
+        };
+        let first = column([Some("cart"), Some(""), Some(""), None]);
+        let second = column([Some("redis"), Some(""), Some("redis"), Some("redis")]);
+        peers.extend(&[first, second]).unwrap();
+        peers.finish(&services);
+        let redis = peers.number(2);
+        let found: Vec<u32> = (0..5).map(|row| peers.number(row)).collect();
+        assert_eq!(found, [cart, NONE, redis, redis, NONE]);
         let names = peers.column(&[redis, cart], &services);
         let names = names.as_string_view();
         assert_eq!((names.value(0), names.value(1)), ("redis", "cart"));
-        assert_eq!(peers.first(["redis"].into_iter(), &services), redis);
     }
 }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -18,6 +18,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::linked_spans::follow_links;
 use super::needs::Needs;
 use super::range_rows::{RangeRows, trace_numbers};
+use super::relation::TraceRelation;
 use super::trace_selection::{Rising, TraceSelection};
 use crate::span::column;
 use crate::table::{
@@ -36,15 +37,30 @@ pub(super) struct LoadPlan {
     needed: Vec<usize>,
     passed: Vec<usize>,
     passed_schema: SchemaRef,
+    peers: Vec<usize>,
     follows_links: bool,
 }
 
 impl LoadPlan {
-    /// Reads what is needed, and passes on these expressions over the schema of a scan of traces.
-    pub(super) fn try_new(
+    /// Reads what is needed of each span.
+    pub(super) fn try_new(needs: Needs) -> Result<Self> {
+        Self::with_more(needs, &[], &[])
+    }
+
+    /// Reads what the columns of a relation at these indices need.
+    pub(super) fn of(relation: &dyn TraceRelation, projection: &[usize]) -> Result<Self> {
+        let needs = relation.needs(projection);
+        let plan = Self::with_more(needs, &relation.passed(projection), &relation.peers())?;
+        Ok(Self {
+            follows_links: relation.follows_links(),
+            ..plan
+        })
+    }
+
+    fn with_more(
         needs: Needs,
         passed: &[ProjectionExpr],
-        follows_links: bool,
+        peers: &[ProjectionExpr],
     ) -> Result<Self> {
         let mut columns: Vec<ProjectionExpr> = Vec::new();
         let mut place = |column: ProjectionExpr| {
@@ -67,7 +83,10 @@ impl LoadPlan {
             let data_type = column.expr.data_type(&schema)?;
             fields.push(Field::new(format!("passed {index}"), data_type, true));
         }
-        let passed = passed.iter().map(|column| place(column.clone())).collect();
+        let mut places = |columns: &[ProjectionExpr]| -> Vec<usize> {
+            columns.iter().map(|column| place(column.clone())).collect()
+        };
+        let (passed, peers) = (places(passed), places(peers));
         // Each has a name of its own, whatever it had before.
         for (index, column) in columns.iter_mut().enumerate() {
             column.alias = format!("column {index}");
@@ -79,7 +98,8 @@ impl LoadPlan {
             needed,
             passed,
             passed_schema: Arc::new(Schema::new(fields)),
-            follows_links,
+            peers,
+            follows_links: false,
         })
     }
 
@@ -126,19 +146,24 @@ impl LoadPlan {
                 let stream = scan.read(reader, file, &places, Arc::clone(context));
                 async move {
                     let mut stream = stream?;
-                    let mut batches = Vec::new();
+                    let (mut batches, mut bytes) = (Vec::new(), 0);
                     while let Some(batch) = stream.try_next().await? {
-                        let bytes = batch.get_array_memory_size();
-                        reservation.try_grow(bytes).map_err(too_large)?;
+                        let size = batch.get_array_memory_size();
+                        reservation.try_grow(size).map_err(too_large)?;
+                        bytes += size;
                         batches.push(batch);
                     }
-                    Ok::<_, DataFusionError>((file, places, batches))
+                    Ok::<_, DataFusionError>((file, places, batches, bytes))
                 }
             })
             .buffered(FILE_READS);
         let mut rows = RangeRows::new(self.needs);
         let mut traces = Vec::new();
-        while let Some((file, places, batches)) = batches.try_next().await? {
+        if asked.is_none() {
+            rows.reserve(usize::try_from(range.row_count).unwrap_or(0));
+        }
+        let mut size = 0;
+        while let Some((file, places, batches, bytes)) = batches.try_next().await? {
             rows.begin_file(file, places);
             for batch in batches {
                 trace_numbers(batch.column(self.trace_id), &mut traces)?;
@@ -148,11 +173,16 @@ impl LoadPlan {
                 }
                 rows.step(traces.len());
             }
+            // What was read is gone; what was made of it stays.
+            let grown = rows.size() - std::mem::replace(&mut size, rows.size());
+            reservation.shrink(bytes);
+            reservation.try_grow(grown).map_err(too_large)?;
         }
         rows.finish(&self.passed_schema)?;
         if self.follows_links {
             follow_links(scan, &mut rows, context).await?;
         }
+        rows.number_peers();
         Ok(rows)
     }
 
@@ -164,13 +194,16 @@ impl LoadPlan {
         wanted: Range<usize>,
     ) -> Result<()> {
         let batch = batch.slice(wanted.start, wanted.len());
-        let column = |place: &usize| Arc::clone(batch.column(*place));
-        let needed: Vec<_> = self.needed.iter().map(column).collect();
+        let columns = |places: &[usize]| -> Vec<ArrayRef> {
+            let columns = places.iter().map(|place| batch.column(*place));
+            columns.cloned().collect()
+        };
         let passed = (!self.passed.is_empty()).then(|| {
-            let columns = self.passed.iter().map(column).collect();
-            RecordBatch::try_new(Arc::clone(&self.passed_schema), columns)
+            let schema = Arc::clone(&self.passed_schema);
+            RecordBatch::try_new(schema, columns(&self.passed))
         });
-        rows.append(&traces[wanted], &needed, passed.transpose()?)
+        rows.peers.extend(&columns(&self.peers))?;
+        rows.append(&traces[wanted], &columns(&self.needed), passed.transpose()?)
     }
 }
 

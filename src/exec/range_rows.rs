@@ -25,6 +25,7 @@ use super::file_places::FilePlaces;
 use super::id_set::IdSet;
 use super::needs::Needs;
 use super::numbering::Numbering;
+use super::peers::Peers;
 use crate::span::OFFSET_TRACE_ROWS;
 use crate::trace::{LinkTarget, NO_OFFSET, TraceColumns, UNFINISHED};
 
@@ -43,9 +44,11 @@ pub struct RangeRows {
     pub(super) columns: OwnedColumns,
     pub(super) services: Numbering,
     pub(super) names: Numbering,
+    pub(super) peers: Peers,
     runs: Vec<TraceRun>,
     row_count: u32,
     passed: Vec<RecordBatch>,
+    passed_bytes: usize,
     linked: HashMap<(u128, u64), LinkTarget>,
     places: FilePlaces,
 }
@@ -119,6 +122,11 @@ impl RangeRows {
         }
     }
 
+    /// Makes room for so many rows, which growing would copy again and again.
+    pub(super) fn reserve(&mut self, rows: usize) {
+        self.columns.reserve(self.needs, rows);
+    }
+
     /// What comes next are these rows of a file.
     pub(super) fn begin_file(&mut self, file: usize, rows: Vec<Range<u64>>) {
         self.places.begin(file, rows, self.row_count);
@@ -178,6 +186,9 @@ impl RangeRows {
             let (services, names) = (&mut self.services, &mut self.names);
             self.columns.extend(need, array, services, names)?;
         }
+        self.passed_bytes += passed
+            .as_ref()
+            .map_or(0, RecordBatch::get_array_memory_size);
         self.passed.extend(passed);
         self.row_count = row_count;
         Ok(())
@@ -193,6 +204,19 @@ impl RangeRows {
             self.passed = vec![whole];
         }
         Ok(())
+    }
+
+    /// Numbers peers beside services, once all of those are known.
+    pub(super) fn number_peers(&mut self) {
+        self.peers.finish(&self.services);
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn size(&self) -> usize {
+        self.columns.size()
+            + self.peers.size()
+            + self.runs.capacity() * size_of::<TraceRun>()
+            + self.passed_bytes
     }
 
     /// What is passed on as it is, all rows of the range; `None` where that is nothing.
@@ -268,6 +292,39 @@ impl OwnedColumns {
             status_code: &self.status,
             service: &self.service,
             name: &self.name,
+        }
+    }
+
+    fn size(&self) -> usize {
+        fn size<T>(numbers: &Vec<T>) -> usize {
+            numbers.capacity() * size_of::<T>()
+        }
+        size(&self.span_id)
+            + size(&self.parent_span_id)
+            + size(&self.parent_offset)
+            + size(&self.start)
+            + size(&self.duration)
+            + size(&self.kind)
+            + size(&self.status)
+            + size(&self.service)
+            + size(&self.name)
+            + size(&self.ingested_at)
+    }
+
+    fn reserve(&mut self, needs: Needs, rows: usize) {
+        for need in Needs::ALL.into_iter().filter(|need| needs.has(*need)) {
+            match need {
+                Needs::SPAN_ID => self.span_id.reserve(rows),
+                Needs::PARENT_SPAN_ID => self.parent_span_id.reserve(rows),
+                Needs::PARENT_OFFSET => self.parent_offset.reserve(rows),
+                Needs::START => self.start.reserve(rows),
+                Needs::DURATION => self.duration.reserve(rows),
+                Needs::KIND => self.kind.reserve(rows),
+                Needs::STATUS => self.status.reserve(rows),
+                Needs::SERVICE => self.service.reserve(rows),
+                Needs::NAME => self.name.reserve(rows),
+                _ => self.ingested_at.reserve(rows),
+            }
         }
     }
 

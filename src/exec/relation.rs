@@ -48,6 +48,12 @@ pub trait TraceRelation: Debug + Send + Sync {
     /// is.
     fn passed(&self, projection: &[usize]) -> Vec<ProjectionExpr>;
 
+    /// What names the peer of each span, as expressions over the schema of a scan of traces: the
+    /// first that is not empty.
+    fn peers(&self) -> Vec<ProjectionExpr> {
+        Vec::new()
+    }
+
     /// What is enough for simple traces, which lie in one file and whose parents are where the
     /// stored offsets lead; `None` where that spares nothing. The others are read again. With
     /// `any_start` no span is read that starts outside the time asked for.
@@ -243,9 +249,7 @@ impl TableProvider for TraceRelationTable {
             Some(projection) => projection.clone(),
             None => (0..schema.fields().len()).collect(),
         };
-        let needs = self.relation.needs(&projection);
-        let passed = self.relation.passed(&projection);
-        let plan = LoadPlan::try_new(needs, &passed, self.relation.follows_links())?;
+        let plan = LoadPlan::of(self.relation.as_ref(), &projection)?;
         let span_filters = self.span_filters(filters)?;
         let scan = self
             .spans

@@ -43,11 +43,15 @@ impl ServiceEdgesRelation {
         self.mode
     }
 
-    /// What edges need of each span beside its columns: its links where the mode follows them,
-    /// then what names a peer.
-    pub(super) fn details(&self) -> Vec<ProjectionExpr> {
+    /// The links of each span, where the mode follows them.
+    pub(super) fn links(&self) -> Vec<ProjectionExpr> {
         let links = self.follows_links().then_some(column::LINKS);
         let links = links.and_then(|links| stored_index(links).ok().map(scan_column));
+        links.into_iter().collect()
+    }
+
+    /// What names the peer of a span.
+    pub(super) fn peer_names(&self) -> Vec<ProjectionExpr> {
         let schema = trace_scan_schema();
         let peers = self.mode.peer_keys().iter().filter_map(|key| {
             let attributes = logical_schema().index_of("attributes").ok()?;
@@ -57,7 +61,7 @@ impl ServiceEdgesRelation {
             let call = ScalarFunctionExpr::try_new(function, arguments, &schema, options).ok()?;
             Some(ProjectionExpr::new(Arc::new(call), (*key).to_string()))
         });
-        links.into_iter().chain(peers).collect()
+        peers.collect()
     }
 }
 
@@ -108,7 +112,11 @@ impl TraceRelation for ServiceEdgesRelation {
     }
 
     fn passed(&self, _projection: &[usize]) -> Vec<ProjectionExpr> {
-        self.details()
+        self.links()
+    }
+
+    fn peers(&self) -> Vec<ProjectionExpr> {
+        self.peer_names()
     }
 
     fn follows_links(&self) -> bool {
@@ -195,11 +203,11 @@ impl RelationRows for EdgeRows {
                 "callee_span_id" => id_column(edges.iter().map(|row| known(row.callee_span_id))),
                 "caller" => {
                     let callers: Vec<u32> = edges.iter().map(|row| row.edge.caller).collect();
-                    self.finder.peers().column(&callers, &range.services)
+                    range.peers.column(&callers, &range.services)
                 }
                 "callee" => {
                     let callees: Vec<u32> = edges.iter().map(|row| row.edge.callee).collect();
-                    self.finder.peers().column(&callees, &range.services)
+                    range.peers.column(&callees, &range.services)
                 }
                 "kind" => {
                     let kinds = edges.iter().map(|row| row.edge.kind.name());

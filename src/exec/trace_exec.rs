@@ -85,7 +85,7 @@ impl TraceExec {
         };
         let quick = match relation.quick_needs(&projection, scan.is_within_time()) {
             Some(needs) => {
-                let plan = LoadPlan::try_new(needs, &[], false)?;
+                let plan = LoadPlan::try_new(needs)?;
                 let reader = plan.reader(&scan)?;
                 Some(Arc::new((plan, reader)))
             }
@@ -155,9 +155,7 @@ impl TraceExec {
             Some(relation) => relation,
             None => return Ok(None),
         };
-        let needs = relation.needs(&columns);
-        let passed = relation.passed(&columns);
-        let plan = LoadPlan::try_new(needs, &passed, relation.follows_links())?;
+        let plan = LoadPlan::of(relation.as_ref(), &columns)?;
         let partitions = self.properties.partitioning.partition_count();
         let mut exec = Self::try_new(
             relation,

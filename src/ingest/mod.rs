@@ -28,6 +28,6 @@ mod tag_rules;
 
 pub use decode::decode;
 pub use format::Format;
-pub use otlp_encode::{encode_otlp_json, encode_otlp_json_all, encode_otlp_proto};
+pub use otlp_encode::{encode_otlp_json, encode_otlp_json_all, encode_otlp_proto, fits_otlp_proto};
 pub use otlp_response::{export_response_json, export_response_proto, status_json, status_proto};
 pub use rejection::{Location, Rejection, SpanSink};

@@ -40,6 +40,29 @@ pub fn encode_otlp_proto(
         .expect("a growing vector has room for any message");
 }
 
+/// The deepest nesting of lists and key-value lists that readers of protobuf take: they stop at a
+/// hundred messages within each other, and a key-value list is three of them.
+const PROTO_NESTING: usize = 30;
+
+/// Whether readers of protobuf take these spans: JSON may hold values that are nested deeper.
+pub fn fits_otlp_proto(resources: &[span::ResourceSpans]) -> bool {
+    fn fits(attributes: &Attributes) -> bool {
+        let mut values = attributes.iter().map(|(_, value)| value);
+        values.all(|value| value.nesting() <= PROTO_NESTING)
+    }
+    let span_fits = |span: &Span| {
+        fits(&span.attributes)
+            && span.events.iter().all(|event| fits(&event.attributes))
+            && span.links.iter().all(|link| fits(&link.attributes))
+    };
+    resources.iter().all(|(resource, scopes)| {
+        let scope_fits = |(scope, spans): &(Scope, Vec<Span>)| {
+            fits(&scope.attributes) && spans.iter().all(span_fits)
+        };
+        fits(&resource.attributes) && scopes.iter().all(scope_fits)
+    })
+}
+
 fn proto_scope(scope: &Scope, spans: &[Span]) -> ScopeSpans {
     ScopeSpans {
         scope: Some(InstrumentationScope {

@@ -36,7 +36,7 @@ use super::sql_request::SqlRequest;
 use super::status::{http_status, kind_name};
 use crate::engine::{CommitQueue, Lake, Session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ingest::{encode_otlp_json_all, encode_otlp_proto};
+use crate::ingest::{encode_otlp_json_all, encode_otlp_proto, fits_otlp_proto};
 use crate::span::{TraceId, resource_spans};
 
 /// Bytes of rows that one trace may take in memory.
@@ -101,11 +101,8 @@ impl Problem {
     }
 
     fn not_acceptable(types: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_ACCEPTABLE,
-            "unsupported",
-            format!("answers come as {types}"),
-        )
+        let detail = format!("answers come as {types}");
+        Self::new(StatusCode::NOT_ACCEPTABLE, "unsupported", detail)
     }
 }
 
@@ -278,6 +275,11 @@ async fn trace(
         let mut text = String::new();
         encode_otlp_json_all(&resources, &mut text);
         return Ok(([(CONTENT_TYPE, "application/json")], text).into_response());
+    }
+    if !fits_otlp_proto(&resources) {
+        return Err(Problem::not_acceptable(
+            "application/json where values are nested deeper than protobuf readers take",
+        ));
     }
     // Requests one after another are one request.
     let mut bytes = Vec::new();

@@ -29,6 +29,16 @@ pub enum Value {
 }
 
 impl Value {
+    /// How deep lists and key-value lists are nested in it: not at all in a plain value.
+    pub fn nesting(&self) -> usize {
+        let inner = match self {
+            Self::Array(items) => items.iter().map(Self::nesting).max(),
+            Self::Object(entries) => entries.iter().map(|(_, value)| value.nesting()).max(),
+            _ => return 0,
+        };
+        1 + inner.unwrap_or_default()
+    }
+
     /// Appends the value as JSON, losing nothing: integers keep every digit, a double always
     /// carries a point or an exponent, `{"$double": "NaN"}` and `{"$bytes": "<base64>"}` hold
     /// what JSON cannot. An object of the sender's own whose only key starts with `$` gets one

@@ -16,7 +16,7 @@ use parquet::file::properties::{
 };
 use parquet::schema::types::ColumnPath;
 
-use crate::config::StorageConfig;
+use crate::config::{PageCompression, StorageConfig};
 use crate::error::{Error, Result};
 use crate::span::{AttributeColumn, AttributeType, column, storage_schema};
 
@@ -69,20 +69,24 @@ const DICTIONARY_BYTES: f64 = 65_536.0;
 /// What a dictionary of texts may take without being worth compressing.
 const SMALL_DICTIONARY_BYTES: f64 = 32_768.0;
 
-/// The properties of a file of at most `trace_count` traces at a zstd level, of which `sample`
-/// shows the first rows and `row_count` says how many there are at the most.
+/// The properties of a file of at most `trace_count` traces, of which `sample` shows the first rows
+/// and `row_count` says how many there are at the most.
 pub(super) fn writer_properties(
     config: &StorageConfig,
-    zstd_level: i32,
+    compression: PageCompression,
     (trace_count, row_count): (u64, u64),
     sample: &RecordBatch,
 ) -> Result<WriterProperties> {
-    let level = ZstdLevel::try_new(zstd_level).map_err(|error| {
-        Error::invalid_input(format!(
-            "the zstd level must be 1 to 22; level=`{zstd_level}`"
-        ))
-        .with_source(error)
-    })?;
+    let compression = match compression {
+        PageCompression::Lz4 => Compression::LZ4_RAW,
+        PageCompression::Zstd(level) => {
+            let known = ZstdLevel::try_new(level).map_err(|error| {
+                let message = format!("the zstd level must be 1 to 22; level=`{level}`");
+                Error::invalid_input(message).with_source(error)
+            })?;
+            Compression::ZSTD(known)
+        }
+    };
     let rate = config.bloom_false_positive_rate;
     if !(rate > 0.0 && rate < 1.0) {
         return Err(Error::invalid_input(format!(
@@ -94,7 +98,7 @@ pub(super) fn writer_properties(
     let builder = WriterProperties::builder()
         .set_created_by(format!("tracelake version {}", env!("CARGO_PKG_VERSION")))
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(compression)
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_data_page_row_count_limit(page_rows)

@@ -101,9 +101,9 @@ impl FileWriter {
             mut attributes,
             ..
         } = plan;
-        let level = match purpose {
-            Purpose::Ingest => config.ingest_zstd_level,
-            Purpose::Compaction => config.compact_zstd_level,
+        let compression = match purpose {
+            Purpose::Ingest => config.ingest_compression,
+            Purpose::Compaction => config.compact_compression,
         };
         let sample = sample.slice(0, sample.num_rows().min(SAMPLE_ROWS));
         if let Some(objects) = sample.column_by_name(column::ATTRIBUTES) {
@@ -112,7 +112,7 @@ impl FileWriter {
         let mut attribute_columns = AttributeColumns::new(&attributes);
         let sample = attribute_columns.take_apart(&sample)?;
         let counts = (plan.trace_count, plan.row_count);
-        let properties = writer_properties(config, level, counts, &sample)?;
+        let properties = writer_properties(config, compression, counts, &sample)?;
         let (parts, received) = mpsc::channel(PARTS_WAITING);
         let sink = PartSink {
             buffer: Vec::new(),

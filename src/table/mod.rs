@@ -12,6 +12,7 @@ mod trace_scan;
 mod index_predicate;
 mod element_test;
 mod coalesced;
+mod column_pages;
 mod index_matches;
 mod passing_rows;
 mod newest;

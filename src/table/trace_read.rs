@@ -1,18 +1,22 @@
 //! Reads the rows of some traces from one file, in two steps: which rows they are, by the ids
 //! alone, and then these rows of every other column, several columns at once.
 //!
-//! Read [`read_traces`]. A reader of all columns would do it on one core, and the pages it holds
-//! are looked through for each page it decodes: a few columns at a time are faster even on one.
+//! Read [`read_traces`]. A reader of all columns would do it on one core, and look through the
+//! pages of all of them for each that it decodes. Columns without a value are not read at all.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, new_null_array,
+};
 use arrow::compute::{concat, filter};
-use futures::TryStreamExt;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection};
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use arrow::datatypes::DataType;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::file::metadata::ParquetMetaData;
 use tokio::task::JoinSet;
 
+use super::column_pages::ColumnPages;
 use super::row_ranges::row_ranges;
 use crate::error::{Error, Result};
 use crate::span::TraceId;
@@ -24,27 +28,91 @@ const BATCH_ROWS: usize = 8192;
 /// Parts that the columns of a file are read in.
 const PARTS: usize = 4;
 
-/// The columns of a file that are read, by their places in it.
+/// The columns of a file that are read.
 #[derive(Debug)]
 pub(super) struct ColumnParts {
-    trace_id: usize,
-    /// In order, without that of the ids.
-    parts: Vec<Vec<usize>>,
-    /// Where the ids stand among them all.
-    trace_id_place: usize,
+    metadata: Arc<ParquetMetaData>,
+    trace_id: Part,
+    parts: Vec<Arc<Part>>,
+    /// What stands in the place of each column, in order.
+    places: Vec<Place>,
+}
+
+/// Columns that are read together.
+#[derive(Debug)]
+struct Part {
+    leaves: Vec<usize>,
+    levels: FieldLevels,
+}
+
+#[derive(Debug)]
+enum Place {
+    TraceId,
+    /// The next column of the parts.
+    Read,
+    /// Nobody has a value.
+    Null(DataType),
+}
+
+impl Part {
+    fn try_new(reader: &ArrowReaderMetadata, roots: &[usize]) -> Result<Self> {
+        let schema = reader.parquet_schema();
+        let mask = ProjectionMask::roots(schema, roots.iter().copied());
+        let leaves = (0..schema.num_columns()).filter(|leaf| mask.leaf_included(*leaf));
+        let leaves = leaves.collect();
+        let fields = reader.schema().fields();
+        let levels = parquet_to_arrow_field_levels(schema, mask, Some(fields))?;
+        Ok(Self { leaves, levels })
+    }
 }
 
 impl ColumnParts {
-    /// For the columns `roots`, in order, of which one is `trace_id`.
-    pub(super) fn new(roots: &[usize], trace_id: usize) -> Self {
-        let others: Vec<usize> = roots.iter().copied().filter(|r| *r != trace_id).collect();
-        let size = others.len().div_ceil(PARTS).max(1);
-        Self {
-            trace_id,
-            trace_id_place: others.partition_point(|root| *root < trace_id),
-            parts: others.chunks(size).map(<[usize]>::to_vec).collect(),
+    /// For the columns `roots` of a file, in order, of which one is `trace_id`.
+    pub(super) fn try_new(
+        reader: &ArrowReaderMetadata,
+        roots: &[usize],
+        trace_id: usize,
+    ) -> Result<Self> {
+        let metadata = Arc::clone(reader.metadata());
+        let mut places = Vec::with_capacity(roots.len());
+        let mut read = Vec::new();
+        for root in roots {
+            places.push(if *root == trace_id {
+                Place::TraceId
+            } else if is_null(&metadata, *root) {
+                Place::Null(reader.schema().field(*root).data_type().clone())
+            } else {
+                read.push(*root);
+                Place::Read
+            });
         }
+        let size = read.len().div_ceil(PARTS).max(1);
+        let parts = read
+            .chunks(size)
+            .map(|roots| Part::try_new(reader, roots).map(Arc::new));
+        Ok(Self {
+            trace_id: Part::try_new(reader, &[trace_id])?,
+            parts: parts.collect::<Result<_>>()?,
+            places,
+            metadata,
+        })
     }
+}
+
+/// Whether the statistics of a column say that it has no value.
+fn is_null(metadata: &ParquetMetaData, root: usize) -> bool {
+    let schema = metadata.file_metadata().schema_descr();
+    let mut leaves = (0..schema.num_columns()).filter(|l| schema.get_column_root_idx(*l) == root);
+    let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
+        return false;
+    };
+    metadata.row_groups().iter().all(|group| {
+        let column = group.column(leaf);
+        let nulls = column.statistics().and_then(|s| s.null_count_opt());
+        // Of a list the entries are counted.
+        schema.column(leaf).max_rep_level() == 0
+            && nulls.is_some_and(|nulls| i64::try_from(nulls) == Ok(group.num_rows()))
+    })
 }
 
 /// The rows of a file that belong to the traces `ids`, which are sorted: the columns of `parts`,
@@ -52,21 +120,25 @@ impl ColumnParts {
 pub(super) async fn read_traces(
     store: &Store,
     file: &Arc<LakeFile>,
-    reader: &ArrowReaderMetadata,
     parts: &ColumnParts,
     ids: &[TraceId],
     pruning: bool,
 ) -> Result<Vec<Vec<ArrayRef>>> {
-    let Some(rows) = find_rows(store, file, reader, parts, ids, pruning).await? else {
+    let Some((rows, ids)) = find_rows(store, file, parts, ids, pruning).await? else {
         return Ok(Vec::new());
     };
+    let rows = Arc::new(rows);
     // Dropping them stops them.
     let mut tasks = JoinSet::new();
     for (index, part) in parts.parts.iter().enumerate() {
-        let (store, file, reader) = (store.clone(), Arc::clone(file), reader.clone());
-        let (part, rows) = (part.clone(), rows.clone());
+        let input = FileReader::new(store, file);
+        let (part, rows) = (Arc::clone(part), Arc::clone(&rows));
         tasks.spawn(async move {
-            let batches = rows.read(&store, &file, &reader, part).await?;
+            let mut batches = Vec::new();
+            for batch in rows.read(input, &part).await? {
+                batches.push(batch?);
+                tokio::task::yield_now().await;
+            }
             Ok::<_, Error>((index, batches))
         });
     }
@@ -76,91 +148,107 @@ pub(super) async fn read_traces(
             .map_err(|error| Error::internal("reading a file was stopped").with_source(error))??;
         read[index] = batches;
     }
-    put_together(&rows, &read, parts.trace_id_place)
+    put_together(&ids, &read, &parts.places)
 }
 
-/// Rows of a file, and the ids in them.
-#[derive(Clone)]
+/// Rows of a file.
 struct Rows {
-    row_groups: Option<Vec<usize>>,
-    /// Of those row groups.
-    selection: RowSelection,
-    ids: ArrayRef,
+    metadata: Arc<ParquetMetaData>,
+    row_groups: Vec<usize>,
+    /// Of those row groups; all of them where not said.
+    selection: Option<RowSelection>,
 }
 
 impl Rows {
-    async fn read(
-        &self,
-        store: &Store,
-        file: &LakeFile,
-        reader: &ArrowReaderMetadata,
-        columns: Vec<usize>,
-    ) -> Result<Vec<RecordBatch>> {
-        let mask = ProjectionMask::roots(reader.parquet_schema(), columns);
-        let input = FileReader::new(store, file);
-        let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(input, reader.clone())
-            .with_batch_size(BATCH_ROWS)
-            .with_projection(mask)
-            .with_row_selection(self.selection.clone());
-        if let Some(row_groups) = &self.row_groups {
-            builder = builder.with_row_groups(row_groups.clone());
+    /// Those of the pages in which one of `ids` may stand.
+    fn of_pages(metadata: &Arc<ParquetMetaData>, ids: &[TraceId], pruning: bool) -> Result<Self> {
+        let plan = pruning.then(|| row_ranges(metadata, ids)).flatten();
+        let (row_groups, selection) = match plan {
+            Some(plan) => {
+                let row_groups = plan.row_group_indexes();
+                let selection = plan.into_overall_row_selection(metadata.row_groups())?;
+                (row_groups, selection)
+            }
+            None => ((0..metadata.num_row_groups()).collect(), None),
+        };
+        Ok(Self {
+            metadata: Arc::clone(metadata),
+            row_groups,
+            selection,
+        })
+    }
+
+    /// Those of them that pass filters, one for each batch of them.
+    fn passing(self, filters: &[BooleanArray]) -> Self {
+        let passing = RowSelection::from_filters(filters);
+        Self {
+            selection: Some(match self.selection {
+                Some(selection) => selection.and_then(&passing),
+                None => passing,
+            }),
+            ..self
         }
-        Ok(builder.build()?.try_collect().await?)
+    }
+
+    /// Reads them, in batches.
+    async fn read(&self, mut input: FileReader, part: &Part) -> Result<ParquetRecordBatchReader> {
+        let pages = self
+            .selection
+            .as_ref()
+            .filter(|selection| is_sparse(selection));
+        let rows = (self.row_groups.as_slice(), pages);
+        let pages = ColumnPages::fetch(&mut input, &self.metadata, rows, &part.leaves).await?;
+        Ok(ParquetRecordBatchReader::try_new_with_row_groups(
+            &part.levels,
+            &pages,
+            BATCH_ROWS,
+            self.selection.clone(),
+        )?)
     }
 }
 
-/// The rows in which one of `ids` stands; `None` where there is none.
+/// Whether rows are so far apart that the reader skips from one to the next: where they are not,
+/// it decodes what lies between, and needs all pages.
+fn is_sparse(selection: &RowSelection) -> bool {
+    /// Twice what the reader has.
+    const ROWS_SKIPPED: usize = 64;
+    let (mut rows, mut stretches) = (0, 0);
+    for stretch in selection.iter() {
+        rows += stretch.row_count;
+        stretches += 1;
+    }
+    rows >= stretches * ROWS_SKIPPED
+}
+
+/// The rows in which one of `ids` stands, and their ids; `None` where there is none.
 async fn find_rows(
     store: &Store,
-    file: &LakeFile,
-    reader: &ArrowReaderMetadata,
+    file: &Arc<LakeFile>,
     parts: &ColumnParts,
     ids: &[TraceId],
     pruning: bool,
-) -> Result<Option<Rows>> {
-    let mask = ProjectionMask::roots(reader.parquet_schema(), [parts.trace_id]);
-    let input = FileReader::new(store, file);
-    let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(input, reader.clone())
-        .with_batch_size(BATCH_ROWS)
-        .with_projection(mask);
-    let mut row_groups = None;
-    let mut pages = None;
-    if pruning && let Some(ranges) = row_ranges(reader.metadata(), ids) {
-        let indexes = ranges.row_group_indexes();
-        builder = builder.with_row_groups(indexes.clone());
-        row_groups = Some(indexes);
-        pages = ranges.into_overall_row_selection(reader.metadata().row_groups())?;
-        if let Some(pages) = &pages {
-            builder = builder.with_row_selection(pages.clone());
-        }
-    }
-    let mut stream = builder.build()?;
-    let mut filters = Vec::new();
-    let mut found: Vec<ArrayRef> = Vec::new();
-    while let Some(batch) = stream.try_next().await? {
-        let column = batch.column(0);
-        let stored = column
-            .as_fixed_size_binary_opt()
-            .ok_or_else(|| Error::corrupt("trace ids are not stored as bytes"))?;
+) -> Result<Option<(Rows, ArrayRef)>> {
+    let rows = Rows::of_pages(&parts.metadata, ids, pruning)?;
+    let (mut filters, mut found) = (Vec::new(), Vec::<ArrayRef>::new());
+    for batch in rows
+        .read(FileReader::new(store, file), &parts.trace_id)
+        .await?
+    {
+        let batch = batch?;
+        let stored = batch.column(0).as_fixed_size_binary_opt();
+        let stored = stored.ok_or_else(|| Error::corrupt("trace ids are not stored as bytes"))?;
         let matches = rows_of(stored, ids);
-        found.push(filter(column, &matches)?);
+        found.push(filter(stored, &matches)?);
         filters.push(matches);
+        // Whoever asked to stop is heard between batches.
+        tokio::task::yield_now().await;
     }
-    let found: Vec<&dyn Array> = found.iter().map(|ids| &**ids).collect();
+    let found: Vec<&dyn Array> = found.iter().map(AsRef::as_ref).collect();
     if found.iter().all(|ids| ids.is_empty()) {
         return Ok(None);
     }
     let ids = concat(&found)?;
-    let matching = RowSelection::from_filters(&filters);
-    let selection = match pages {
-        Some(pages) => pages.and_then(&matching),
-        None => matching,
-    };
-    Ok(Some(Rows {
-        row_groups,
-        selection,
-        ids,
-    }))
+    Ok(Some((rows.passing(&filters), ids)))
 }
 
 /// Which rows hold one of `ids`. The rows of a trace follow one another.
@@ -180,31 +268,32 @@ fn rows_of(stored: &FixedSizeBinaryArray, ids: &[TraceId]) -> BooleanArray {
     matches.map(Some).collect()
 }
 
-/// The batches of all parts side by side, with the ids in their place.
+/// The batches of all parts side by side, with what was not read in its place.
 fn put_together(
-    rows: &Rows,
+    ids: &ArrayRef,
     parts: &[Vec<RecordBatch>],
-    trace_id_place: usize,
+    places: &[Place],
 ) -> Result<Vec<Vec<ArrayRef>>> {
-    let count = parts.first().map_or(0, Vec::len);
-    let mut batches = Vec::with_capacity(count);
     let mut start = 0;
-    for index in 0..count {
-        let of_parts = parts.iter().map(|batches| batches.get(index));
-        let of_parts: Option<Vec<_>> = of_parts.collect();
-        let of_parts = of_parts.ok_or_else(uneven)?;
-        let row_count = of_parts[0].num_rows();
-        if of_parts.iter().any(|part| part.num_rows() != row_count) {
+    let mut batches = Vec::new();
+    while start < ids.len() {
+        let of_parts = parts.iter().map(|read| read.get(batches.len()));
+        let of_parts: Vec<_> = of_parts.collect::<Option<_>>().ok_or_else(uneven)?;
+        let row_count = of_parts.first().map_or(ids.len(), |part| part.num_rows());
+        if row_count == 0 || start + row_count > ids.len() {
             return Err(uneven());
         }
-        let columns = of_parts.iter().flat_map(|part| part.columns());
-        let mut columns: Vec<ArrayRef> = columns.cloned().collect();
-        columns.insert(trace_id_place, rows.ids.slice(start, row_count));
+        let mut read = of_parts.into_iter().flat_map(RecordBatch::columns);
+        let columns = places.iter().map(|place| match place {
+            Place::TraceId => Ok(ids.slice(start, row_count)),
+            Place::Null(data_type) => Ok(new_null_array(data_type, row_count)),
+            Place::Read => match read.next() {
+                Some(column) if column.len() == row_count => Ok(Arc::clone(column)),
+                _ => Err(uneven()),
+            },
+        });
+        batches.push(columns.collect::<Result<_>>()?);
         start += row_count;
-        batches.push(columns);
-    }
-    if start != rows.ids.len() {
-        return Err(uneven());
     }
     Ok(batches)
 }

@@ -152,7 +152,6 @@ impl TraceRows {
         let stored = read_traces(
             self.log.store(),
             &file.file,
-            &projection.reader,
             &projection.parts,
             &file.trace_ids,
             self.pruning,
@@ -238,7 +237,7 @@ impl Projection {
             .map(|column| reassign_expr_columns(column, &stored))
             .collect::<datafusion::common::Result<Vec<_>>>()?;
         Ok(Self {
-            parts: ColumnParts::new(&roots, trace_id),
+            parts: ColumnParts::try_new(&reader, &roots, trace_id)?,
             trace_id: stored.index_of(column::TRACE_ID)?,
             reader,
             stored,

@@ -324,6 +324,41 @@ async fn zipkin_spans_are_taken_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn values_nested_deeper_than_protobuf_readers_take_come_as_json() {
+    let server = Running::start(&[]).await;
+    for (trace, levels, status) in [(1, 30, 200), (2, 31, 406), (3, 60, 406)] {
+        let mut value = r#"{"intValue":"7"}"#.to_owned();
+        for _ in 0..levels {
+            value = format!(r#"{{"arrayValue":{{"values":[{value}]}}}}"#);
+        }
+        let body = format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"{trace:032x}","spanId":"{trace:016x}",
+            "name":"n","startTimeUnixNano":"5","endTimeUnixNano":"6","attributes":[{{"key":"k","value":{value}}}]}}]}}]}}]}}"#
+        );
+        let kind = [("content-type", "application/json")];
+        let taken = send(
+            server.otlp_http(),
+            "POST",
+            "/v1/traces",
+            &kind,
+            body.as_bytes(),
+        )
+        .await;
+        assert_eq!(taken.text(), "{}");
+        let path = format!("/api/v1/traces/{trace:032x}");
+        let accept = [("accept", "application/x-protobuf")];
+        let answer = send(server.http(), "GET", &path, &accept, b"").await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        if status == 200 {
+            ExportTraceServiceRequest::decode(&answer.body[..]).expect("not too deep");
+        }
+        let answer = send(server.http(), "GET", &path, &[], b"").await;
+        assert!(answer.text().contains(&value));
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trace_comes_back_as_it_came_in() {
     let server = Running::start(&[]).await;
     let mut client = server.grpc().await;

@@ -1,5 +1,6 @@
 //! Functions of many rows.
 
+mod grouped_values;
 mod quantile_cont;
 
 use std::sync::Arc;

@@ -7,7 +7,8 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Float64Builder, ListArray,
+    Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Float64Array, Float64Builder,
+    ListArray,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::compute::cast;
@@ -22,6 +23,8 @@ use datafusion::logical_expr::{
     Signature, Volatility,
 };
 use datafusion::physical_expr::expressions::Literal;
+
+use super::grouped_values::{GroupedValues, TakenGroups, numbers, single_runs};
 
 /// `quantile_cont(value, fraction)` or `quantile_cont(value, [fractions])`.
 ///
@@ -162,13 +165,13 @@ impl AggregateUDFImpl for QuantileContFunc {
 
     fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let name = format!("{}[values]", arguments.name);
-        Ok(vec![Arc::new(Field::new(name, double_list(), true))])
+        Ok(vec![Arc::new(Field::new(name, DataType::BinaryView, true))])
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         Ok(Box::new(QuantileAccumulator {
             fractions: self.fractions(&arguments)?,
-            values: Vec::new(),
+            bytes: Vec::new(),
         }))
     }
 
@@ -233,15 +236,9 @@ impl Fractions {
         }
     }
 
-    /// The quantiles of each group.
-    fn evaluate<'a>(&self, groups: impl Iterator<Item = &'a mut [f64]>) -> Result<ArrayRef> {
-        let mut out = Float64Builder::new();
-        let mut valid = Vec::new();
-        for group in groups {
-            valid.push(!group.is_empty());
-            self.append(group, &mut out);
-        }
-        let values: ArrayRef = Arc::new(out.finish());
+    /// What [`Fractions::append`] made of groups, of which some have values.
+    fn finish(&self, mut quantiles: Float64Builder, valid: Vec<bool>) -> Result<ArrayRef> {
+        let values: ArrayRef = Arc::new(quantiles.finish());
         if !self.as_list {
             return Ok(values);
         }
@@ -271,39 +268,56 @@ fn neighbours(values: &mut [f64], place: usize, next: usize) -> (f64, f64) {
 #[derive(Debug)]
 struct QuantileAccumulator {
     fractions: Fractions,
-    values: Vec<f64>,
+    /// A run of values.
+    bytes: Vec<u8>,
 }
 
 impl Accumulator for QuantileAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.values
-            .extend(values[0].as_primitive::<Float64Type>().iter().flatten());
+        let values = values[0].as_primitive::<Float64Type>();
+        if values.null_count() == 0 {
+            self.bytes
+                .extend_from_slice(values.values().inner().as_slice());
+        } else {
+            let there = values.iter().flatten();
+            self.bytes.extend(there.flat_map(f64::to_ne_bytes));
+        }
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let values = self.values.as_mut_slice();
-        let result = self.fractions.evaluate(std::iter::once(values))?;
+        let mut values: Vec<f64> = numbers(&std::mem::take(&mut self.bytes)).collect();
+        let mut quantiles = Float64Builder::new();
+        self.fractions.append(&mut values, &mut quantiles);
+        let result = self.fractions.finish(quantiles, vec![!values.is_empty()])?;
         ScalarValue::try_from_array(&result, 0)
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.values.capacity() * size_of::<f64>()
+        size_of::<Self>() + self.bytes.capacity()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let values = std::mem::take(&mut self.values);
-        let list = value_lists(std::iter::once(values.len()), values)?;
-        Ok(vec![ScalarValue::List(Arc::new(list))])
+        if u32::try_from(self.bytes.len()).is_err() {
+            return exec_err!("quantile_cont: too many values in one group");
+        }
+        let bytes = std::mem::take(&mut self.bytes);
+        Ok(vec![ScalarValue::BinaryView(Some(bytes))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let lists = states[0].as_list::<i32>();
-        for list in lists.iter().flatten() {
-            self.values
-                .extend(list.as_primitive::<Float64Type>().values());
+        for run in states_of(states)?.iter().flatten() {
+            self.bytes.extend_from_slice(run);
         }
         Ok(())
+    }
+}
+
+/// The states of other accumulators.
+fn states_of(states: &[ArrayRef]) -> Result<&BinaryViewArray> {
+    match states[0].as_binary_view_opt() {
+        Some(states) => Ok(states),
+        None => exec_err!("quantile_cont: unexpected state {}", states[0].data_type()),
     }
 }
 
@@ -324,13 +338,14 @@ impl QuantileGroups {
         Ok(())
     }
 
-    fn take(&mut self, emit_to: EmitTo) -> GroupRuns {
+    fn take(&mut self, emit_to: EmitTo) -> Result<TakenGroups> {
+        let all = self.group_count;
         let count = match emit_to {
-            EmitTo::All => self.group_count,
+            EmitTo::All => all,
             EmitTo::First(count) => count,
         };
         self.group_count -= count;
-        self.values.take_first(count)
+        self.values.take_first(count, all)
     }
 }
 
@@ -344,19 +359,21 @@ impl GroupsAccumulator for QuantileGroups {
     ) -> Result<()> {
         self.grow(group_count)?;
         let values = values[0].as_primitive::<Float64Type>();
-        let groups = group_indices.iter().map(|group| *group as u32);
-        let (groups, values) = passing(values, groups, filter);
-        self.values.extend(groups, values);
-        Ok(())
+        let (groups, values) = passing(values, group_indices, filter);
+        self.values.extend(groups, values, group_count)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let mut runs = self.take(emit_to);
-        self.fractions.evaluate(runs.iter_mut())
+        let (mut quantiles, mut valid) = (Float64Builder::new(), Vec::new());
+        self.take(emit_to)?.for_each(|values| {
+            valid.push(!values.is_empty());
+            self.fractions.append(values, &mut quantiles);
+        });
+        self.fractions.finish(quantiles, valid)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![Arc::new(self.take(emit_to).into_lists()?)])
+        Ok(vec![self.take(emit_to)?.into_runs()?])
     }
 
     fn merge_batch(
@@ -366,18 +383,9 @@ impl GroupsAccumulator for QuantileGroups {
         group_count: usize,
     ) -> Result<()> {
         self.grow(group_count)?;
-        let lists = states[0].as_list::<i32>();
-        let Some(values) = lists.values().as_primitive_opt::<Float64Type>() else {
-            return exec_err!("quantile_cont: unexpected state {}", lists.data_type());
-        };
-        let offsets = lists.value_offsets();
-        let (first, last) = (offsets[0] as usize, offsets[lists.len()] as usize);
-        let mut groups = Vec::with_capacity(last - first);
-        for (row, group) in group_indices.iter().enumerate() {
-            groups.resize(offsets[row + 1] as usize - first, *group as u32);
-        }
-        let values = values.values().slice(first, last - first);
-        self.values.extend(groups, values);
+        let groups = group_indices.iter().map(|group| *group as u32);
+        let runs = states_of(states)?.clone();
+        self.values.extend_runs(groups.collect(), runs);
         Ok(())
     }
 
@@ -387,11 +395,9 @@ impl GroupsAccumulator for QuantileGroups {
         filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
         let values = values[0].as_primitive::<Float64Type>();
-        let row_count = values.len();
-        let (groups, values) = passing(values, 0.., filter);
-        let mut rows = GroupedValues::default();
-        rows.extend(groups, values);
-        Ok(vec![Arc::new(rows.take_first(row_count).into_lists()?)])
+        let passing = values.iter().enumerate();
+        let passing = passing.map(|(row, value)| value.filter(|_| passes(filter, row)));
+        Ok(vec![Arc::new(single_runs(passing)?)])
     }
 
     fn size(&self) -> usize {
@@ -399,120 +405,25 @@ impl GroupsAccumulator for QuantileGroups {
     }
 }
 
+fn passes(filter: Option<&BooleanArray>, row: usize) -> bool {
+    filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
+}
+
 /// The values that are there and pass, with their groups.
 fn passing(
     values: &Float64Array,
-    groups: impl Iterator<Item = u32>,
+    groups: &[usize],
     filter: Option<&BooleanArray>,
 ) -> (Vec<u32>, ScalarBuffer<f64>) {
+    let groups = groups.iter().map(|group| *group as u32);
     if filter.is_none() && values.null_count() == 0 {
-        let groups = groups.take(values.len()).collect();
-        return (groups, values.values().clone());
+        return (groups.collect(), values.values().clone());
     }
-    let passes = |row: usize| filter.is_none_or(|f| f.is_valid(row) && f.value(row));
     let rows = values.iter().zip(groups).enumerate();
-    let rows = rows.filter(|(row, _)| passes(*row));
+    let rows = rows.filter(|(row, _)| passes(filter, *row));
     let rows = rows.filter_map(|(_, (value, group))| Some((group, value?)));
     let (groups, values): (Vec<_>, Vec<_>) = rows.unzip();
     (groups, values.into())
-}
-
-/// Values in the order they came, each with its group, part by part as they came: they are
-/// brought together once, when they are asked for, and not copied before.
-#[derive(Debug, Default)]
-struct GroupedValues {
-    parts: Vec<(Vec<u32>, ScalarBuffer<f64>)>,
-    value_count: usize,
-}
-
-impl GroupedValues {
-    /// Appends values, each with its group.
-    fn extend(&mut self, groups: Vec<u32>, values: ScalarBuffer<f64>) {
-        self.value_count += values.len();
-        self.parts.push((groups, values));
-    }
-
-    fn size(&self) -> usize {
-        let value = size_of::<u32>() + size_of::<f64>();
-        self.value_count * value
-            + self.parts.capacity() * size_of::<(Vec<u32>, ScalarBuffer<f64>)>()
-    }
-
-    /// Takes out the values of the first `count` groups; the other groups move to the front.
-    fn take_first(&mut self, count: usize) -> GroupRuns {
-        let parts = std::mem::take(self).parts;
-        let mut ends = vec![0; count];
-        for group in parts.iter().flat_map(|(groups, _)| groups) {
-            if let Some(end) = ends.get_mut(*group as usize) {
-                *end += 1;
-            }
-        }
-        // Lengths become the place of each group's first value, which filling moves to its end.
-        let mut total = 0;
-        for end in &mut ends {
-            total += std::mem::replace(end, total);
-        }
-        let mut taken = vec![0.0; total];
-        for (groups, values) in parts {
-            let mut kept = (Vec::new(), Vec::new());
-            for (group, value) in groups.iter().zip(values.iter()) {
-                match ends.get_mut(*group as usize) {
-                    Some(place) => {
-                        taken[*place] = *value;
-                        *place += 1;
-                    }
-                    None => {
-                        kept.0.push(*group - count as u32);
-                        kept.1.push(*value);
-                    }
-                }
-            }
-            if !kept.0.is_empty() {
-                self.extend(kept.0, kept.1.into());
-            }
-        }
-        GroupRuns {
-            values: taken,
-            ends,
-        }
-    }
-}
-
-/// The values of groups, one group after the other.
-struct GroupRuns {
-    values: Vec<f64>,
-    /// Where each group's values end.
-    ends: Vec<usize>,
-}
-
-impl GroupRuns {
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut [f64]> {
-        let mut rest = self.values.as_mut_slice();
-        let mut begin = 0;
-        self.ends.iter().map(move |end| {
-            let (run, others) = std::mem::take(&mut rest).split_at_mut(end - begin);
-            (rest, begin) = (others, *end);
-            run
-        })
-    }
-
-    fn into_lists(self) -> Result<ListArray> {
-        let begins = std::iter::once(&0).chain(&self.ends);
-        value_lists(
-            begins.zip(&self.ends).map(|(begin, end)| end - begin),
-            self.values,
-        )
-    }
-}
-
-/// Values as a list array of the given lengths.
-fn value_lists(lengths: impl Iterator<Item = usize>, values: Vec<f64>) -> Result<ListArray> {
-    if i32::try_from(values.len()).is_err() {
-        return exec_err!("quantile_cont: more than 2^31 values in one batch of groups");
-    }
-    let offsets = OffsetBuffer::from_lengths(lengths);
-    let values = Arc::new(Float64Array::from(values));
-    Ok(ListArray::try_new(double_item(), offsets, values, None)?)
 }
 
 fn double_item() -> FieldRef {

@@ -78,20 +78,32 @@ impl TableFunctionImpl for ServiceDependenciesFunc {
             None => EdgeMode::default(),
             Some(name) => EdgeMode::from_name(&name).ok_or_else(|| unknown_mode(&name))?,
         };
-        let EdgeRelations { calls, counts, .. } = edges_of(&self.relations, mode)?;
-        let plan = from_edges(calls, &range)?;
-        // Counts that are sums of counts may be NULL as far as planning can tell.
-        let fields = plan.schema().fields().iter().map(|field| {
-            let nullable = field.is_nullable() || field.name().ends_with("_count");
-            field.as_ref().clone().with_nullable(nullable)
-        });
-        Ok(Arc::new(ServiceDependenciesTable {
-            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
-            edges: Arc::clone(calls),
-            counts: Arc::clone(counts),
-            range,
-        }))
+        dependencies(&self.relations, mode, range)
     }
+}
+
+/// The edges of a range of time by the rules of a mode.
+pub(super) fn dependencies(
+    relations: &TraceRelations,
+    mode: EdgeMode,
+    range: TimeRange,
+) -> Result<Arc<dyn TableProvider>> {
+    let edges = relations.edges.iter().find(|edges| edges.mode == mode);
+    let Some(EdgeRelations { calls, counts, .. }) = edges else {
+        return plan_err!("no relation has the edges of {mode:?}");
+    };
+    let plan = from_edges(calls, &range)?;
+    // Counts that are sums of counts may be NULL as far as planning can tell.
+    let fields = plan.schema().fields().iter().map(|field| {
+        let nullable = field.is_nullable() || field.name().ends_with("_count");
+        field.as_ref().clone().with_nullable(nullable)
+    });
+    Ok(Arc::new(ServiceDependenciesTable {
+        schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+        edges: Arc::clone(calls),
+        counts: Arc::clone(counts),
+        range,
+    }))
 }
 
 fn unknown_mode(name: &str) -> DataFusionError {
@@ -101,14 +113,6 @@ fn unknown_mode(name: &str) -> DataFusionError {
         known.join(", ")
     );
     Error::invalid_input(message).into()
-}
-
-/// The edges of a mode.
-pub(super) fn edges_of(relations: &TraceRelations, mode: EdgeMode) -> Result<&EdgeRelations> {
-    match relations.edges.iter().find(|edges| edges.mode == mode) {
-        Some(edges) => Ok(edges),
-        None => plan_err!("no relation has the edges of {mode:?}"),
-    }
 }
 
 /// All columns, from the calls one by one.

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::Result;
 use datafusion::datasource::ViewTable;
+use datafusion::functions::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::{bool_and, count, sum};
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_OTHER;
-use datafusion::logical_expr::{Documentation, ExprFunctionExt, lit};
+use datafusion::logical_expr::{Documentation, Expr, ExprFunctionExt, grouping_set, lit, when};
 use datafusion::prelude::col;
 
 use super::TraceRelations;
 use super::arguments::{TimeRange, scan};
-use super::service_dependencies::edges_of;
-use crate::trace::EdgeMode;
+use super::service_dependencies::dependencies;
+use crate::trace::{EdgeKind, EdgeMode};
 
 const NAME: &str = "service_nodes";
 
@@ -83,32 +84,27 @@ impl TableFunctionImpl for ServiceNodesFunc {
                 lit(0i64).alias("outgoing"),
             ])?
             .build()?;
-        let edges = &edges_of(&self.relations, EdgeMode::default())?.calls;
-        let calls = |side: &str, is_virtual, incoming, outgoing| {
-            scan("service_edges", edges)?
-                .filter(range.holds(col("start_time")))?
-                .aggregate(
-                    [col(side), col("is_virtual")],
-                    [count(lit(1)).alias("calls")],
-                )?
-                .project([
-                    col(side).alias("service_name"),
-                    if is_virtual {
-                        col("is_virtual")
-                    } else {
-                        lit(false)
-                    }
+        // Each edge counts twice, once for either end, in one pass over the traces.
+        let edges = dependencies(&self.relations, EdgeMode::default(), range)?;
+        let callee = vec![col("callee"), col("kind")];
+        let ends = grouping_set(vec![callee, vec![col("caller")]]);
+        let is_incoming = || col("callee").is_not_null();
+        let calls = |is_wanted: Expr| when(is_wanted, col("calls")).otherwise(lit(0i64));
+        let calls = scan("service_dependencies", &edges)?
+            .aggregate([ends], [sum(col("call_count")).alias("calls")])?
+            .project([
+                coalesce(vec![col("callee"), col("caller")]).alias("service_name"),
+                is_incoming()
+                    .and(col("kind").eq(lit(EdgeKind::Virtual.name())))
                     .alias("is_virtual"),
-                    lit(0i64).alias("spans"),
-                    lit(0i64).alias("errors"),
-                    if incoming { col("calls") } else { lit(0i64) }.alias("incoming"),
-                    if outgoing { col("calls") } else { lit(0i64) }.alias("outgoing"),
-                ])?
-                .build()
-        };
+                lit(0i64).alias("spans"),
+                lit(0i64).alias("errors"),
+                calls(is_incoming())?.alias("incoming"),
+                calls(col("caller").is_not_null())?.alias("outgoing"),
+            ])?
+            .build()?;
         let plan = datafusion::logical_expr::LogicalPlanBuilder::from(spans)
-            .union(calls("callee", true, true, false)?)?
-            .union(calls("caller", false, false, true)?)?
+            .union(calls)?
             .aggregate(
                 [col("service_name")],
                 [
