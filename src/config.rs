@@ -214,13 +214,20 @@ impl Default for QueryConfig {
             threads: None,
             pruning: true,
             trace_margin: Duration::from_secs(3600),
-            trace_range_rows: 1 << 20,
+            trace_range_rows: 1 << 19,
             index: true,
             metadata_cache_bytes: 1 << 30,
             search_window_spans: 500_000,
             trace_cache_bytes: 64 << 20,
         }
     }
+}
+
+/// How many threads of a runtime may wait for disks at once. By itself a runtime has hundreds, which
+/// take turns, and the allocator keeps for each what it may need again.
+pub(crate) fn blocking_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    (4 * cores).max(8)
 }
 
 /// Reads a number of bytes: `4GiB`, `512 MB`, `1.5g`, `1048576`.

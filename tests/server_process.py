@@ -1,5 +1,6 @@
 """Starts `tracelake serve` for the scripts beside this file, on ports of the system's choice."""
 
+import pathlib
 import re
 import subprocess
 import threading
@@ -24,3 +25,14 @@ def start(tracelake, lake, settings=()):
     # What it says later must not fill the pipe.
     threading.Thread(target=lambda: [None for _ in process.stderr], daemon=True).start()
     return process, addresses
+
+
+def memory(process, what="VmRSS"):
+    """Bytes in memory."""
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(rf"{what}:\s+(\d+) kB", status)[1]) * 1024
+
+
+def most_memory(process):
+    """The most bytes that were in memory so far."""
+    return memory(process, "VmHWM")

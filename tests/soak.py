@@ -28,6 +28,7 @@ import urllib.request
 
 import psycopg
 
+from server_process import memory as memory_of
 from server_process import start
 
 UPKEEP = ["maintenance.interval=5s", "maintenance.quiet=20s", "maintenance.max_ingested_files=40",
@@ -51,12 +52,6 @@ class Counts:
     def fail(self, kind, error):
         with self.lock:
             self.failures.append(f"{kind}: {error}")
-
-
-def resident(process):
-    """Bytes in memory."""
-    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
 
 def post(url, body, content_type):
@@ -161,7 +156,7 @@ def watch(process, counts, address, seconds, interval):
     print(f"{'second':>6} {'memory MiB':>10} {'spans':>12} {'files':>6} {'upkeep':>6} {'failed':>6}  done")
     while (elapsed := time.monotonic() - began) < seconds:
         time.sleep(1)
-        memory.append(resident(process))
+        memory.append(memory_of(process))
         if elapsed - last >= interval:
             last = elapsed
             found = lake(address)

@@ -85,7 +85,7 @@ pub(crate) struct GlobalArgs {
     ///
     /// Fewer take less memory and more reads; a trace with more is worked through by itself.
     #[arg(long, global = true, env = "TRACELAKE_TRACE_RANGE_ROWS", value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..), default_value_t = 1 << 20)]
+        value_parser = clap::value_parser!(u32).range(1..), default_value_t = 1 << 19)]
     pub(crate) trace_range_rows: u32,
 
     /// What to log to standard error: off, error, warn, info, debug, trace [default: warn; for

@@ -6,6 +6,7 @@ use std::future::Future;
 
 use super::args::GlobalArgs;
 use super::terminal::Terminal;
+use crate::config::blocking_threads;
 use crate::engine::Lake;
 use crate::{Config, Error, Result};
 
@@ -25,7 +26,10 @@ impl Context {
     pub(crate) fn try_new(args: &GlobalArgs, terminal: Terminal) -> Result<Self> {
         let config = args.config();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.enable_all().thread_name("tracelake");
+        builder
+            .enable_all()
+            .thread_name("tracelake")
+            .max_blocking_threads(blocking_threads());
         if let Some(threads) = config.query.threads {
             builder.worker_threads(threads);
         }

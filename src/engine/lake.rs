@@ -181,6 +181,7 @@ impl Lake {
             self.filters().remove(file);
             self.inner.indexes.remove(file);
         }
+        self.traces().forget_files(files);
     }
 
     pub(super) fn traces(&self) -> &Arc<TraceLookup> {

@@ -25,7 +25,7 @@ use crate::config::QueryConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::functions::table::TraceReader;
 use crate::span::TraceId;
-use crate::storage::{Hour, Log, Snapshot, TraceFilters};
+use crate::storage::{Hour, LakeFile, Log, Snapshot, TraceFilters};
 use crate::table::{TraceFile, TraceRows};
 use crate::trace::Trace;
 
@@ -181,6 +181,11 @@ impl TraceLookup {
             rows: Arc::new(rows),
             workers: config.threads.unwrap_or(cores).max(1),
         }
+    }
+
+    /// Frees what is remembered of files that are no longer in the lake.
+    pub(super) fn forget_files(&self, files: &[Arc<LakeFile>]) {
+        self.rows.forget(files);
     }
 
     pub(super) fn cache(&self) -> &TraceCache {

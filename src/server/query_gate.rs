@@ -22,6 +22,7 @@ use tokio::time::Sleep;
 use super::metrics::Metrics;
 use super::options::QueryOptions;
 use super::status::{TOO_LONG, kind_name};
+use crate::config::blocking_threads;
 use crate::engine::QueryStream;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -45,6 +46,7 @@ impl QueryThreads {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(count.max(1))
             .thread_name("tracelake-query")
+            .max_blocking_threads(blocking_threads())
             .enable_all()
             .build()
             .map_err(|error| Error::internal("cannot start threads").with_source(error))?;

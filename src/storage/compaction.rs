@@ -25,7 +25,7 @@ const BETWEEN_ROWS: usize = 1 << 16;
 const INTERIM_ROWS: usize = 1 << 18;
 /// Files that one merge beside writers reads at once. Each takes megabytes: a page and some rows of
 /// every column.
-const INTERIM_FILES: usize = 16;
+const INTERIM_FILES: usize = 24;
 
 /// One hour's files that are to become bucketed ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +44,9 @@ impl Compaction {
     /// Merges of the small files among the inputs, of an hour that is still written to: those as
     /// ingested, and those that came of such merges, each where there are more than `max_files`.
     ///
-    /// What has a quarter of the size aimed at is left alone, no merge reads more than that, and each
-    /// makes files many times as large: however long an hour is written to, merges take little
-    /// memory, and a span is written anew only a few times before the hour gets its final form.
+    /// What has a quarter of the size aimed at is left alone, and each merge makes files many
+    /// times as large: however long an hour is written to, a span is written anew only a few
+    /// times before the hour gets its final form.
     pub fn of_small_files(&self, max_files: usize, config: &StorageConfig) -> Vec<Self> {
         let is_small = |file: &LakeFile| file.size < config.target_file_bytes / 4;
         let merged_once = |file: &LakeFile| matches!(file.bucket, Bucket::Of { count: 1, .. });
@@ -62,7 +62,7 @@ impl Compaction {
                 continue;
             }
             files.sort_by_key(|file| file.min_ingested_micros);
-            let most_bytes = config.target_file_bytes / 4;
+            let most_bytes = config.target_file_bytes / 2;
             let parts = cut(&files, (1, INTERIM_FILES), most_bytes, |file| file.size);
             let several = parts.into_iter().filter(|inputs| inputs.len() > 1);
             merges.extend(several.map(|inputs| Self {

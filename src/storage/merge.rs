@@ -38,7 +38,7 @@ use crate::error::{Error, Result};
 use crate::span::{OFFSET_TRACE_ROWS, column, storage_schema};
 
 /// Rows decoded at a time from each input.
-const INPUT_ROWS: usize = 512;
+const INPUT_ROWS: usize = 1024;
 /// Rows gathered, for all buckets together, before they are handed to the encoders.
 const GATHERED_ROWS: usize = 16_384;
 /// What the row groups being encoded may hold together, in bytes.

@@ -6,6 +6,7 @@ mod attribute_columns;
 mod attribute_keys;
 mod attribute_plan;
 mod change;
+mod column_pages;
 mod column_sizes;
 mod compaction;
 mod durable;
@@ -41,6 +42,7 @@ mod writer;
 
 pub use attribute_columns::put_together;
 pub use change::Change;
+pub use column_pages::ColumnPages;
 pub use column_sizes::{ColumnSize, ColumnSizes, column_sizes};
 pub use compaction::{Compaction, CompactionOutcome, choose_compaction, compact};
 pub use file_reader::FileReader;

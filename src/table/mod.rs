@@ -12,7 +12,6 @@ mod trace_scan;
 mod index_predicate;
 mod element_test;
 mod coalesced;
-mod column_pages;
 mod index_matches;
 mod passing_rows;
 mod newest;

@@ -16,11 +16,10 @@ use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels}
 use parquet::file::metadata::ParquetMetaData;
 use tokio::task::JoinSet;
 
-use super::column_pages::ColumnPages;
 use super::row_ranges::row_ranges;
 use crate::error::{Error, Result};
 use crate::span::TraceId;
-use crate::storage::{FileReader, LakeFile, Store};
+use crate::storage::{ColumnPages, FileReader, LakeFile, Store};
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8192;

@@ -65,6 +65,11 @@ impl Projections {
             self.bytes -= dropped.byte_count();
         }
     }
+
+    fn remove(&mut self, path: &str) {
+        let dropped = self.by_path.pop(path);
+        self.bytes -= dropped.map_or(0, |dropped| dropped.byte_count());
+    }
 }
 
 /// A file and those of the traces asked for that it may hold, in order.
@@ -171,6 +176,14 @@ impl TraceRows {
         let projection = Arc::new(Projection::try_new(self.metadata_of(file).await?)?);
         self.projections().put(&file.path, &projection);
         Ok(projection)
+    }
+
+    /// Drops what is known of files that are no longer read.
+    pub fn forget(&self, files: &[Arc<LakeFile>]) {
+        let mut projections = self.projections();
+        for file in files {
+            projections.remove(&file.path);
+        }
     }
 
     fn projections(&self) -> MutexGuard<'_, Projections> {

@@ -27,16 +27,16 @@ use zstd::bulk::Decompressor;
 const NEAR_BYTES: u64 = 16 << 10;
 
 /// Pages of some columns of some row groups.
-pub(super) struct ColumnPages {
+pub struct ColumnPages {
     metadata: Arc<ParquetMetaData>,
     row_groups: Vec<usize>,
     /// By row group and leaf column.
-    chunks: HashMap<(usize, usize), Arc<Chunk>>,
+    columns: HashMap<(usize, usize), Arc<FetchedColumn>>,
 }
 
 impl ColumnPages {
     /// Fetches what the selected rows of these row groups need of these leaf columns.
-    pub(super) async fn fetch(
+    pub async fn fetch(
         input: &mut impl AsyncFileReader,
         metadata: &Arc<ParquetMetaData>,
         (row_groups, selection): (&[usize], Option<&RowSelection>),
@@ -74,19 +74,19 @@ impl ColumnPages {
         let starts: Vec<u64> = ranges.iter().map(|range| range.start).collect();
         let fetched = input.get_byte_ranges(ranges).await?;
         let mut fetched = starts.into_iter().zip(fetched);
-        let chunks = places.into_iter().map(|(place, length, count)| {
+        let columns = places.into_iter().map(|(place, length, count)| {
             let pieces = fetched.by_ref().take(count).collect();
-            (place, Arc::new(Chunk { length, pieces }))
+            (place, Arc::new(FetchedColumn { length, pieces }))
         });
         Ok(Self {
-            chunks: chunks.collect(),
+            columns: columns.collect(),
             metadata: Arc::clone(metadata),
             row_groups: row_groups.to_vec(),
         })
     }
 
     fn pages(&self, group: usize, leaf: usize) -> Result<Box<dyn PageReader>> {
-        let Some(chunk) = self.chunks.get(&(group, leaf)) else {
+        let Some(fetched) = self.columns.get(&(group, leaf)) else {
             let message = format!("column {leaf} was not fetched");
             return Err(ParquetError::General(message));
         };
@@ -95,7 +95,7 @@ impl ColumnPages {
         let pages = page_locations(&self.metadata, group, leaf).map(<[PageLocation]>::to_vec);
         let reader = |column: &ColumnChunkMetaData| {
             let row_count = usize::try_from(row_group.num_rows())?;
-            SerializedPageReader::new(Arc::clone(chunk), column, row_count, pages)
+            SerializedPageReader::new(Arc::clone(fetched), column, row_count, pages)
         };
         if !matches!(column.compression(), Compression::ZSTD(_)) {
             return Ok(Box::new(reader(column)?));
@@ -125,8 +125,10 @@ impl RowGroups for ColumnPages {
     }
 
     fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>> {
-        let chunks = self.row_groups.iter().map(|group| self.pages(*group, leaf));
-        Ok(Box::new(Chunks(chunks.collect::<Vec<_>>().into_iter())))
+        let readers = self.row_groups.iter().map(|group| self.pages(*group, leaf));
+        Ok(Box::new(ColumnReaders(
+            readers.collect::<Vec<_>>().into_iter(),
+        )))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
@@ -140,9 +142,9 @@ impl RowGroups for ColumnPages {
 }
 
 /// The pages of a column, row group by row group.
-struct Chunks(std::vec::IntoIter<Result<Box<dyn PageReader>>>);
+struct ColumnReaders(std::vec::IntoIter<Result<Box<dyn PageReader>>>);
 
-impl Iterator for Chunks {
+impl Iterator for ColumnReaders {
     type Item = Result<Box<dyn PageReader>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -150,15 +152,15 @@ impl Iterator for Chunks {
     }
 }
 
-impl PageIterator for Chunks {}
+impl PageIterator for ColumnReaders {}
 
 /// Pieces of a column chunk, each with its place in the file, in order.
-struct Chunk {
+struct FetchedColumn {
     length: u64,
     pieces: Vec<(u64, Bytes)>,
 }
 
-impl Chunk {
+impl FetchedColumn {
     /// What was fetched from there on.
     fn from(&self, start: u64) -> Result<Bytes> {
         let after = self.pieces.partition_point(|(place, _)| *place <= start);
@@ -171,13 +173,13 @@ impl Chunk {
     }
 }
 
-impl Length for Chunk {
+impl Length for FetchedColumn {
     fn len(&self) -> u64 {
         self.length
     }
 }
 
-impl ChunkReader for Chunk {
+impl ChunkReader for FetchedColumn {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
@@ -195,7 +197,7 @@ impl ChunkReader for Chunk {
 
 /// Pages that are compressed with zstd, as they were before.
 struct Decompressing {
-    pages: SerializedPageReader<Chunk>,
+    pages: SerializedPageReader<FetchedColumn>,
     /// The most that one of them may become.
     max_bytes: usize,
 }
@@ -285,6 +287,7 @@ mod tests {
     };
     use parquet::arrow::{ArrowWriter, ProjectionMask, parquet_to_arrow_field_levels};
     use parquet::basic::ZstdLevel;
+    use parquet::file::metadata::PageIndexPolicy;
     use parquet::file::properties::{WriterProperties, WriterVersion};
 
     use super::*;
@@ -323,7 +326,7 @@ mod tests {
 
     async fn read(file: Vec<u8>, groups: &[usize], selection: Option<RowSelection>) -> RecordBatch {
         let mut input = Cursor::new(file);
-        let options = ArrowReaderOptions::new().with_page_index(true);
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
         let metadata = ArrowReaderMetadata::load_async(&mut input, options)
             .await
             .unwrap();
@@ -364,17 +367,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_not_fetched_or_is_damaged_is_an_error() {
-        let chunk = Chunk {
+        let column = FetchedColumn {
             length: 100,
             pieces: vec![
                 (10, Bytes::from_static(b"0123")),
                 (50, Bytes::from_static(b"ab")),
             ],
         };
-        assert_eq!(&chunk.get_bytes(12, 2).unwrap()[..], b"23");
-        assert_eq!(&chunk.from(50).unwrap()[..], b"ab");
-        assert!(chunk.get_bytes(12, 3).is_err());
-        assert!(chunk.from(9).is_err());
-        assert!(chunk.from(20).is_err());
+        assert_eq!(&column.get_bytes(12, 2).unwrap()[..], b"23");
+        assert_eq!(&column.from(50).unwrap()[..], b"ab");
+        assert!(column.get_bytes(12, 3).is_err());
+        assert!(column.from(9).is_err());
+        assert!(column.from(20).is_err());
     }
 }
