@@ -5,7 +5,7 @@
 use std::mem::size_of;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder};
 use datafusion::common::{Result, exec_err};
 
 use super::numbering::Numbering;
@@ -28,27 +28,24 @@ pub(super) struct Peers {
 impl Peers {
     /// Appends spans: for each the first of these columns that is not empty names its peer.
     pub(super) fn extend(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        let Some(column) = columns.first() else {
+            return Ok(());
+        };
         let empty = self.names.number("");
-        let first = self.of_rows.len();
+        let start = self.of_rows.len();
+        self.of_rows.resize(start + column.len(), NONE);
         let mut numbers = Vec::new();
-        for (index, column) in columns.iter().enumerate() {
+        for column in columns {
             let Some(texts) = column.as_string_view_opt() else {
                 return exec_err!("names of peers are {}", column.data_type());
             };
-            if index == 0 {
-                self.names.extend(texts, &mut self.of_rows);
-                continue;
-            }
             numbers.clear();
             self.names.extend(texts, &mut numbers);
-            for (row, other) in self.of_rows[first..].iter_mut().zip(&numbers) {
-                if *row == NONE || *row == empty {
-                    *row = *other;
+            for (row, number) in self.of_rows[start..].iter_mut().zip(&numbers) {
+                if *row == NONE && *number != empty {
+                    *row = *number;
                 }
             }
-        }
-        for row in self.of_rows[first..].iter_mut().filter(|r| **r == empty) {
-            *row = NONE;
         }
         Ok(())
     }
