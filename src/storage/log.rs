@@ -7,7 +7,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use deltalake_core::kernel::Action;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
@@ -23,15 +23,13 @@ use super::layout::{BUCKET_COLUMN, DAY_COLUMN, HOUR_COLUMN};
 use super::log_actions::{add_action, delta_operation, read_entry, remove_action};
 use super::log_record::{STATS_COLUMNS, read_files};
 use super::log_schema::{attribute_columns, grown_schema, table_columns};
+use super::log_upkeep::{CHECKPOINT_INTERVAL, VERSION_AGE, look_after};
 use super::{Change, LakeFile, Snapshot, Store};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Versions between two checkpoints: opening a lake reads at most that many small files.
-const CHECKPOINT_INTERVAL: u64 = 100;
-
 /// How long the log may not have been looked at for the next version to be the first that is
-/// missing: old ones are deleted after weeks.
-const FOLLOWED: Duration = Duration::from_secs(24 * 3600);
+/// missing: later it may be one that was deleted for its age.
+const FOLLOWED: Duration = Duration::from_secs(VERSION_AGE.as_secs() / 2);
 
 /// How often a commit is tried again because others were faster.
 const MAX_RACES: u32 = 200;
@@ -77,9 +75,31 @@ struct Inner {
     state: Mutex<DeltaTableState>,
     seen: RwLock<Snapshot>,
     /// When `seen` was known to be the newest version.
-    checked: SyncMutex<Instant>,
+    checked: SyncMutex<Moment>,
     /// How `seen` came to be what it is, step by step, the latest last.
     changes: SyncMutex<VecDeque<Arc<Change>>>,
+}
+
+/// A point in time by both clocks: one stands still while the machine sleeps, the other can be set.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    steady: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self {
+            steady: Instant::now(),
+            wall: SystemTime::now(),
+        }
+    }
+
+    /// The longer of what the clocks say has passed.
+    fn age(self) -> Duration {
+        let wall = self.wall.elapsed().unwrap_or_default();
+        self.steady.elapsed().max(wall)
+    }
 }
 
 impl std::fmt::Debug for Inner {
@@ -149,7 +169,7 @@ impl Log {
                 log_store,
                 state: Mutex::new(state),
                 seen: RwLock::new(seen),
-                checked: SyncMutex::new(Instant::now()),
+                checked: SyncMutex::new(Moment::now()),
                 changes: SyncMutex::default(),
             }),
         })
@@ -182,7 +202,7 @@ impl Log {
     /// How long ago the version last seen was known to be the newest.
     fn age(&self) -> Duration {
         let checked = self.inner.checked.lock();
-        checked.unwrap_or_else(PoisonError::into_inner).elapsed()
+        checked.unwrap_or_else(PoisonError::into_inner).age()
     }
 
     /// What came after a snapshot of this log up to the version last seen, in order.
@@ -228,6 +248,26 @@ impl Log {
 
     /// Like [`Log::commit`], with a lost race as a value.
     pub async fn try_commit(
+        &self,
+        adds: &[LakeFile],
+        removes: &[Arc<LakeFile>],
+        operation: Operation,
+    ) -> Result<Commit> {
+        let commit = self.commit_in_turn(adds, removes, operation).await?;
+        if let Commit::Done(snapshot) = &commit {
+            // Others commit meanwhile. The commit is made, whatever becomes of this.
+            let now_ms = chrono::Utc::now().timestamp_millis();
+            let done = look_after(&self.inner.log_store, snapshot.version(), now_ms).await;
+            if let Err(error) = done {
+                let what = "a checkpoint or the end of old versions failed";
+                let error = failure(what, &self.inner.store, error);
+                tracing::warn!(error = error.report(), "the log of the lake grows");
+            }
+        }
+        Ok(commit)
+    }
+
+    async fn commit_in_turn(
         &self,
         adds: &[LakeFile],
         removes: &[Arc<LakeFile>],
@@ -291,7 +331,8 @@ impl Log {
         ))
     }
 
-    /// The paths of files that were removed after a time. Removals are remembered for a week.
+    /// The paths of files that were removed after a time, as far as their removal has one. They
+    /// are remembered for a week.
     pub(super) async fn dropped_since(&self, unix_ms: i64) -> Result<HashSet<String>> {
         let mut state = self.inner.state.lock().await;
         self.reload(&mut state).await?;
@@ -317,15 +358,12 @@ impl Log {
     ) -> std::result::Result<(), DeltaTableError> {
         let log_store = &self.inner.log_store;
         let version = before.version() + 1;
-        let makes_checkpoint = (version + 1).is_multiple_of(CHECKPOINT_INTERVAL);
         let known = before.attribute_columns();
         let mut columns = adds.iter().flat_map(|file| &file.attribute_columns);
         let grows = columns.any(|name| !known.contains(name));
-        if makes_checkpoint || grows {
+        let grown = if grows {
             let version = Some(before.version());
             state.update(log_store.as_ref(), version).await?;
-        }
-        let grown = if grows {
             grown_schema(state, adds)?
         } else {
             None
@@ -338,25 +376,17 @@ impl Log {
         let added = adds
             .iter()
             .map(|file| Action::Add(add_action(file, data_change)));
-        // Old versions are looked for only when a checkpoint is made: it takes a listing.
-        let properties = CommitProperties::default()
-            .with_max_retries(0)
-            .with_cleanup_expired_logs(Some(makes_checkpoint));
-        let commit = CommitBuilder::from(properties)
+        let commit = CommitBuilder::from(CommitProperties::default().with_max_retries(0))
             .with_actions(grown.into_iter().chain(removed).chain(added).collect())
             .build(
                 Some(&*state),
                 Arc::clone(log_store),
                 delta_operation(operation),
             );
-        if makes_checkpoint {
-            *state = commit.await?.snapshot();
-        } else {
-            let entry = commit.into_prepared_commit_future().await?;
-            let entry = entry.commit_or_bytes().clone();
-            let written = log_store.write_commit_entry(version, entry, Uuid::nil());
-            written.await?;
-        }
+        let entry = commit.into_prepared_commit_future().await?;
+        let entry = entry.commit_or_bytes().clone();
+        let written = log_store.write_commit_entry(version, entry, Uuid::nil());
+        written.await?;
         Ok(())
     }
 
@@ -402,7 +432,7 @@ impl Log {
 
     fn mark_checked(&self) {
         let checked = self.inner.checked.lock();
-        *checked.unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *checked.unwrap_or_else(PoisonError::into_inner) = Moment::now();
     }
 
     fn publish(&self, snapshot: &Snapshot) {
@@ -430,7 +460,7 @@ fn is_committed(snapshot: &Snapshot, adds: &[LakeFile], removes: &[Arc<LakeFile>
     }
 }
 
-fn log_store(store: &Store) -> LogStoreRef {
+pub(super) fn log_store(store: &Store) -> LogStoreRef {
     default_logstore(
         store.objects(),
         store.root(),

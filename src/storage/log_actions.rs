@@ -12,6 +12,7 @@ use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use super::layout::{BUCKET_COLUMN, DAY_COLUMN, HOUR_COLUMN, parse_path};
 use super::log::Operation;
 use super::log_record::{partition_values, read_file, stats};
+use super::log_upkeep::removal_time;
 use super::{LakeFile, Snapshot};
 use crate::error::Result;
 
@@ -69,7 +70,7 @@ pub(super) fn remove_action(file: &LakeFile, data_change: bool, now_ms: i64) -> 
     Remove {
         path: file.path.clone(),
         data_change,
-        deletion_timestamp: Some(now_ms),
+        deletion_timestamp: removal_time(file.modified_ms, now_ms),
         extended_file_metadata: Some(true),
         partition_values: Some(partition_values(file)),
         size: Some(signed(file.size)),

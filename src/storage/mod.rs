@@ -27,6 +27,7 @@ mod log;
 mod log_actions;
 mod log_record;
 mod log_schema;
+mod log_upkeep;
 mod maintenance_log;
 mod merge;
 mod retention;

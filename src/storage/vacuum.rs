@@ -11,6 +11,7 @@ use object_store::ObjectMeta;
 use super::Log;
 use super::durable::abandoned;
 use super::layout::parse_path;
+use super::log_upkeep::latest_timeless_removal;
 use crate::error::{Error, Result};
 
 /// The age below which nothing is deleted unless asked: a day. Writers that have not committed
@@ -51,12 +52,17 @@ pub async fn vacuum(
     let horizon_ms = now_ms.saturating_sub(age_ms);
     // A file dropped lately is still read by queries of the version before.
     let dropped = log.dropped_since(horizon_ms).await?;
+    let is_young = |object: &ObjectMeta| {
+        let modified_ms = object.last_modified.timestamp_millis();
+        latest_timeless_removal(modified_ms, now_ms) > horizon_ms
+            || dropped.contains(object.location.as_ref())
+    };
     let mut outcome = VacuumOutcome::default();
     for object in listed {
         let path = object.location.as_ref();
         if current.contains(path) {
             outcome.kept_count += 1;
-        } else if object.last_modified.timestamp_millis() > horizon_ms || dropped.contains(path) {
+        } else if is_young(&object) {
             outcome.young_count += 1;
         } else {
             outcome.byte_count += object.size;
@@ -198,5 +204,56 @@ mod tests {
         assert!(again.paths.is_empty());
         assert!(log.store().objects().head(&foreign).await.is_ok());
         assert_eq!(read_rows(log.store(), &log.snapshot()).await, expected);
+    }
+
+    /// A file of an age that was removed now.
+    async fn removed_at_age(log: &Log, age_ms: i64) -> String {
+        let config = StorageConfig::default();
+        let batch = spans(1, 10, 1);
+        let mut files = write_batch(log.store(), &config, batch, 1).await.unwrap();
+        let directory = log.store().local_directory().unwrap();
+        let written = std::fs::File::options()
+            .append(true)
+            .open(directory.join(&files[0].path));
+        let modified_ms = chrono::Utc::now().timestamp_millis() - age_ms;
+        let since_epoch = std::time::Duration::from_millis(modified_ms.unsigned_abs());
+        let modified = std::time::UNIX_EPOCH + since_epoch;
+        written.unwrap().set_modified(modified).unwrap();
+        files[0].modified_ms = modified_ms;
+        let added = log.commit(&files, &[], Operation::Append).await.unwrap();
+        let removed: Vec<_> = added.files().cloned().collect();
+        log.commit(&[], &removed, Operation::Expire).await.unwrap();
+        files.remove(0).path
+    }
+
+    #[tokio::test]
+    async fn a_file_dropped_lately_stays_whether_its_removal_has_a_time_or_not() {
+        const MINUTE: i64 = 60_000;
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().to_str().unwrap()).unwrap();
+        let log = Log::create(store).await.unwrap();
+        let old = removed_at_age(&log, 2 * 24 * 60 * MINUTE).await;
+        let new = removed_at_age(&log, 0).await;
+        let known = log.dropped_since(0).await.unwrap();
+        assert!(
+            known.contains(&old),
+            "its age does not say when it was removed"
+        );
+        let now = chrono::Utc::now().timestamp_millis();
+        for (age_minutes, later_minutes, expected) in [
+            (60, 0, vec![]),
+            // It may have been removed ten minutes after it was made.
+            (60, 65, vec![&old]),
+            (60, 75, vec![&new, &old]),
+        ] {
+            let age_seconds = age_minutes * 60;
+            let later = now + later_minutes * MINUTE;
+            let outcome = vacuum(&log, age_seconds, later, true).await.unwrap();
+            let mut paths: Vec<_> = outcome.paths.iter().collect();
+            paths.sort_by_key(|path| **path == old);
+            assert_eq!(paths, expected, "{age_minutes} {later_minutes}");
+        }
+        let at_once = vacuum(&log, 0, now, false).await.unwrap();
+        assert_eq!(at_once.paths.len(), 2);
     }
 }
