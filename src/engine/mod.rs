@@ -1,6 +1,7 @@
 //! The hub: opens a lake, takes spans in, builds the only SQL session, keeps the lake in shape.
 
 mod lake;
+mod parameters;
 mod session;
 mod statement_memory;
 mod nested_json;

@@ -3,7 +3,6 @@
 //! Read [`Session`]: SQL text goes in, a stream of rows comes out. REPL, servers and tests use
 //! this one builder.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,8 +10,7 @@ use std::task::{Context, Poll};
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::metadata::ScalarAndMetadata;
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::ScalarValue;
 use datafusion::config::Dialect;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
@@ -31,6 +29,7 @@ use futures::{Stream, TryStreamExt};
 use super::aliases::resolve_aliases;
 use super::dashboard_views::resolve_view_names;
 use super::lake_searcher::LakeSearcher;
+use super::parameters::with_parameters;
 use super::statement_memory::limited_runtime;
 use super::{Lake, views};
 use crate::error::{Error, Result};
@@ -253,11 +252,7 @@ impl Session {
         parameters: &[(String, ScalarValue)],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.logical_plan_with(statement, parameters).await?;
-        let plan = if parameters.is_empty() {
-            plan
-        } else {
-            plan.with_param_values(param_values(parameters))?
-        };
+        let plan = with_parameters(plan, parameters)?;
         let frame = self.context.execute_logical_plan(plan).await?;
         Ok(frame.create_physical_plan().await?)
     }
@@ -437,24 +432,6 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules.insert(at, Arc::new(NewestFirst));
     rules.insert(at, Arc::new(ItemFilters));
     rules
-}
-
-/// Values for placeholders: by position where all names are numbers, else by name.
-fn param_values(parameters: &[(String, ScalarValue)]) -> ParamValues {
-    let value = |value: &ScalarValue| ScalarAndMetadata::from(value.clone());
-    let mut positions: Vec<(usize, &ScalarValue)> = parameters
-        .iter()
-        .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
-        .collect();
-    if positions.len() == parameters.len() {
-        positions.sort_by_key(|(position, _)| *position);
-        return ParamValues::List(positions.into_iter().map(|(_, v)| value(v)).collect());
-    }
-    let named: HashMap<String, ScalarAndMetadata> = parameters
-        .iter()
-        .map(|(name, v)| (name.clone(), value(v)))
-        .collect();
-    ParamValues::Map(named)
 }
 
 /// The rows of a running statement. Dropping it cancels the statement.

@@ -1,143 +1,127 @@
 //! The pages of a file in which some rows lie, fetched at once and decompressed as they are
 //! decoded.
 //!
-//! Read [`ColumnPages`]. A reader of the Parquet library makes a decompressor for each column it
-//! reads, and to make one takes longer than the few pages of a look-up: here there is one for each
-//! thread, so the library is given pages that need none.
+//! Read [`ColumnPages`]. The library's reader goes past the pages of other rows one by one, in
+//! every column; to it the pages that were fetched are all there are.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use parquet::arrow::arrow_reader::{RowGroups, RowSelection};
 use parquet::arrow::async_reader::AsyncFileReader;
-use parquet::basic::Compression;
-use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
+use parquet::column::page::{PageIterator, PageReader};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
-use zstd::bulk::Decompressor;
+
+use super::decompressed_pages::DecompressedPages;
+use super::page_layout::{KeptRows, PageLayout, selected_ranges};
 
 /// Bytes between two pages that are read with them: to ask twice takes longer.
 const NEAR_BYTES: u64 = 16 << 10;
 
 /// Pages of some columns of some row groups.
 pub struct ColumnPages {
-    metadata: Arc<ParquetMetaData>,
-    row_groups: Vec<usize>,
-    /// By row group and leaf column.
-    columns: HashMap<(usize, usize), Arc<FetchedColumn>>,
+    layout: Arc<PageLayout>,
+    row_groups: Vec<FetchedRowGroup>,
+}
+
+struct FetchedRowGroup {
+    index: usize,
+    row_count: usize,
+    /// In the order of the layout's leaves.
+    columns: Vec<FetchedColumn>,
+}
+
+/// A column of a row group, or as much of it as was fetched.
+struct FetchedColumn {
+    /// Where its pages are taken to lie, one after the other; none where the file does not say.
+    locations: Option<Vec<PageLocation>>,
+    bytes: Arc<FetchedBytes>,
 }
 
 impl ColumnPages {
-    /// Fetches what the selected rows of these row groups need of these leaf columns.
+    /// Fetches what the selected rows of these row groups need of the columns of a layout. The
+    /// selection that is returned is the same one among the rows that were fetched.
     pub async fn fetch(
         input: &mut impl AsyncFileReader,
-        metadata: &Arc<ParquetMetaData>,
-        (row_groups, selection): (&[usize], Option<&RowSelection>),
-        leaves: &[usize],
-    ) -> Result<Self> {
+        layout: &Arc<PageLayout>,
+        row_groups: &[usize],
+        selection: Option<&RowSelection>,
+    ) -> Result<(Self, Option<RowSelection>)> {
         let mut rest = selection.cloned();
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        let mut places = Vec::new();
-        for group in row_groups {
-            let row_group = metadata.row_group(*group);
-            let row_count = usize::try_from(row_group.num_rows())?;
-            let selected = rest.as_mut().map(|rest| rest.split_off(row_count));
-            for leaf in leaves {
-                let (start, length) = row_group.column(*leaf).byte_range();
-                let first = ranges.len();
-                match (&selected, page_locations(metadata, *group, *leaf)) {
-                    (Some(selected), Some(pages)) => {
-                        let data = pages.first().map(|page| page.offset as u64);
-                        // A dictionary stands before the pages.
-                        let dictionary = data.filter(|d| *d > start).map(|d| start..d);
-                        for range in dictionary.into_iter().chain(selected.scan_ranges(pages)) {
-                            match ranges[first..].last_mut() {
-                                Some(last) if range.start <= last.end + NEAR_BYTES => {
-                                    last.end = range.end;
-                                }
-                                _ => ranges.push(range),
-                            }
-                        }
-                    }
-                    _ => ranges.push(start..start + length),
+        let mut plan = FetchPlan::default();
+        let (mut selected, mut row_count) = (Vec::new(), 0);
+        for index in row_groups {
+            let count = layout.row_count(*index);
+            let kept = match rest.as_mut().map(|rest| rest.split_off(count)) {
+                Some(selection) => {
+                    let ranges = selected_ranges(&selection);
+                    let kept = layout.kept_rows(*index, &ranges);
+                    selected.extend(kept.renumber(&ranges, row_count));
+                    kept
                 }
-                places.push(((*group, *leaf), length, ranges.len() - first));
-            }
+                None => layout.all_rows(*index),
+            };
+            row_count += kept.count();
+            plan.add(layout, *index, &kept);
         }
-        let starts: Vec<u64> = ranges.iter().map(|range| range.start).collect();
-        let fetched = input.get_byte_ranges(ranges).await?;
-        let mut fetched = starts.into_iter().zip(fetched);
-        let columns = places.into_iter().map(|(place, length, count)| {
-            let pieces = fetched.by_ref().take(count).collect();
-            (place, Arc::new(FetchedColumn { length, pieces }))
-        });
-        Ok(Self {
-            columns: columns.collect(),
-            metadata: Arc::clone(metadata),
-            row_groups: row_groups.to_vec(),
-        })
+        let row_groups = plan.fetch(input).await?;
+        let selected = RowSelection::from_consecutive_ranges(selected.into_iter(), row_count);
+        let pages = Self {
+            layout: Arc::clone(layout),
+            row_groups,
+        };
+        Ok((pages, selection.map(|_| selected)))
     }
 
-    fn pages(&self, group: usize, leaf: usize) -> Result<Box<dyn PageReader>> {
-        let Some(fetched) = self.columns.get(&(group, leaf)) else {
+    fn pages(&self, group: &FetchedRowGroup, leaf: usize) -> Result<Box<dyn PageReader>> {
+        let place = self.layout.leaves().iter().position(|l| *l == leaf);
+        let place = place.ok_or_else(|| {
             let message = format!("column {leaf} was not fetched");
-            return Err(ParquetError::General(message));
-        };
-        let row_group = self.metadata.row_group(group);
-        let column = row_group.column(leaf);
-        let pages = page_locations(&self.metadata, group, leaf).map(<[PageLocation]>::to_vec);
-        let reader = |column: &ColumnChunkMetaData| {
-            let row_count = usize::try_from(row_group.num_rows())?;
-            SerializedPageReader::new(Arc::clone(fetched), column, row_count, pages)
-        };
-        if !matches!(column.compression(), Compression::ZSTD(_)) {
-            return Ok(Box::new(reader(column)?));
+            ParquetError::General(message)
+        })?;
+        let FetchedColumn { locations, bytes } = &group.columns[place];
+        let (column, is_compressed) = self.layout.column(group.index, place);
+        let pages = SerializedPageReader::new(
+            Arc::clone(bytes),
+            column,
+            group.row_count,
+            locations.clone(),
+        )?;
+        if !is_compressed {
+            return Ok(Box::new(pages));
         }
-        let raw = column.clone().into_builder();
-        let raw = raw.set_compression(Compression::UNCOMPRESSED).build()?;
-        Ok(Box::new(Decompressing {
-            pages: reader(&raw)?,
+        Ok(Box::new(DecompressedPages {
+            pages,
             max_bytes: usize::try_from(column.uncompressed_size())?,
         }))
     }
 }
 
-fn page_locations(
-    metadata: &ParquetMetaData,
-    group: usize,
-    leaf: usize,
-) -> Option<&[PageLocation]> {
-    let index = metadata.offset_index()?.get(group)?.get(leaf)?;
-    Some(index.page_locations().as_slice())
-}
-
 impl RowGroups for ColumnPages {
     fn num_rows(&self) -> usize {
-        let counts = self.row_groups().map(|group| group.num_rows());
-        counts.sum::<i64>().try_into().unwrap_or(0)
+        self.row_groups.iter().map(|group| group.row_count).sum()
     }
 
     fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>> {
-        let readers = self.row_groups.iter().map(|group| self.pages(*group, leaf));
+        let readers = self.row_groups.iter().map(|group| self.pages(group, leaf));
         Ok(Box::new(ColumnReaders(
             readers.collect::<Vec<_>>().into_iter(),
         )))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        let metadata = self.layout.metadata();
         let groups = self.row_groups.iter();
-        Box::new(groups.map(|group| self.metadata.row_group(*group)))
+        Box::new(groups.map(|group| metadata.row_group(group.index)))
     }
 
     fn metadata(&self) -> &ParquetMetaData {
-        &self.metadata
+        self.layout.metadata()
     }
 }
 
@@ -154,14 +138,137 @@ impl Iterator for ColumnReaders {
 
 impl PageIterator for ColumnReaders {}
 
-/// Pieces of a column chunk, each with its place in the file, in order.
-struct FetchedColumn {
+/// What is to be fetched.
+#[derive(Default)]
+struct FetchPlan {
+    /// Of the file, in order.
+    ranges: Vec<Range<u64>>,
+    row_groups: Vec<PlannedRowGroup>,
+}
+
+struct PlannedRowGroup {
+    index: usize,
+    row_count: usize,
+    columns: Vec<PlannedColumn>,
+}
+
+struct PlannedColumn {
+    locations: Option<Vec<PageLocation>>,
+    pieces: Vec<Piece>,
+}
+
+/// A piece of a column chunk.
+struct Piece {
+    /// Where it is taken to lie.
+    place: u64,
+    /// The range that it is in, and the bytes of that range before and in it.
+    range: usize,
+    start: u64,
     length: u64,
+}
+
+impl FetchPlan {
+    fn add(&mut self, layout: &PageLayout, group: usize, kept: &KeptRows) {
+        let row_group = layout.metadata().row_group(group);
+        let leaves = layout.leaves().iter();
+        let columns = leaves.map(|leaf| {
+            let (start, length) = row_group.column(*leaf).byte_range();
+            let mut pieces = Vec::new();
+            let mut place = start;
+            let Some(pages) = layout.locations(group, *leaf) else {
+                pieces.push(self.piece(place, start..start + length));
+                return PlannedColumn {
+                    locations: None,
+                    pieces,
+                };
+            };
+            // A dictionary stands before the pages.
+            let data = pages.first().map(|page| page.offset as u64);
+            if let Some(data) = data.filter(|data| *data > start) {
+                pieces.push(self.piece(place, start..data));
+                place = data;
+            }
+            let locations = kept.pages(pages).map(|(page, row)| {
+                let (offset, length) = (page.offset as u64, page.compressed_page_size as u64);
+                pieces.push(self.piece(place, offset..offset + length));
+                let location = PageLocation {
+                    offset: place as i64,
+                    first_row_index: row as i64,
+                    ..page.clone()
+                };
+                place += length;
+                location
+            });
+            PlannedColumn {
+                locations: Some(locations.collect()),
+                pieces,
+            }
+        });
+        let columns = columns.collect();
+        self.row_groups.push(PlannedRowGroup {
+            index: group,
+            row_count: kept.count(),
+            columns,
+        });
+    }
+
+    /// Bytes of the file as a piece.
+    fn piece(&mut self, place: u64, bytes: Range<u64>) -> Piece {
+        let length = bytes.end - bytes.start;
+        match self.ranges.last_mut() {
+            Some(last) if bytes.start >= last.start && bytes.start <= last.end + NEAR_BYTES => {
+                last.end = last.end.max(bytes.end);
+            }
+            _ => self.ranges.push(bytes.clone()),
+        }
+        let range = self.ranges.len() - 1;
+        Piece {
+            place,
+            range,
+            start: bytes.start - self.ranges[range].start,
+            length,
+        }
+    }
+
+    async fn fetch(self, input: &mut impl AsyncFileReader) -> Result<Vec<FetchedRowGroup>> {
+        let fetched = match self.ranges.is_empty() {
+            true => Vec::new(),
+            false => input.get_byte_ranges(self.ranges).await?,
+        };
+        let bytes_of = |piece: Piece| {
+            let (start, end) = (piece.start as usize, (piece.start + piece.length) as usize);
+            let bytes = fetched.get(piece.range).filter(|bytes| end <= bytes.len());
+            let bytes = bytes.ok_or_else(|| ParquetError::EOF("a page is cut short".into()))?;
+            Ok((piece.place, bytes.slice(start..end)))
+        };
+        let columns_of = |column: PlannedColumn| {
+            let pieces = column.pieces.into_iter().map(bytes_of);
+            Ok(FetchedColumn {
+                locations: column.locations,
+                bytes: Arc::new(FetchedBytes {
+                    pieces: pieces.collect::<Result<_>>()?,
+                }),
+            })
+        };
+        let row_groups = self.row_groups.into_iter().map(|group| {
+            let columns = group.columns.into_iter().map(columns_of);
+            Ok(FetchedRowGroup {
+                index: group.index,
+                row_count: group.row_count,
+                columns: columns.collect::<Result<_>>()?,
+            })
+        });
+        row_groups.collect()
+    }
+}
+
+/// Pieces of a column chunk, each with the place where it is taken to lie, in order.
+struct FetchedBytes {
     pieces: Vec<(u64, Bytes)>,
 }
 
-impl FetchedColumn {
-    /// What was fetched from there on.
+impl FetchedBytes {
+    /// What was fetched from there on, up to the end of the piece.
     fn from(&self, start: u64) -> Result<Bytes> {
         let after = self.pieces.partition_point(|(place, _)| *place <= start);
         let piece = after.checked_sub(1).map(|index| &self.pieces[index]);
@@ -173,13 +280,14 @@ impl FetchedColumn {
     }
 }
 
-impl Length for FetchedColumn {
+impl Length for FetchedBytes {
     fn len(&self) -> u64 {
-        self.length
+        let last = self.pieces.last();
+        last.map_or(0, |(place, bytes)| place + bytes.len() as u64)
     }
 }
 
-impl ChunkReader for FetchedColumn {
+impl ChunkReader for FetchedBytes {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
@@ -195,86 +303,6 @@ impl ChunkReader for FetchedColumn {
     }
 }
 
-/// Pages that are compressed with zstd, as they were before.
-struct Decompressing {
-    pages: SerializedPageReader<FetchedColumn>,
-    /// The most that one of them may become.
-    max_bytes: usize,
-}
-
-impl Decompressing {
-    fn decompress(&self, bytes: &Bytes, plain: usize) -> Result<Bytes> {
-        let (before, compressed) = bytes.split_at(plain.min(bytes.len()));
-        if compressed.is_empty() {
-            return Ok(bytes.clone());
-        }
-        thread_local! {
-            static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-        }
-        let size = Decompressor::upper_bound(compressed);
-        let size = size.unwrap_or(self.max_bytes).min(self.max_bytes);
-        let read = DECOMPRESSOR.with_borrow_mut(|decompressor| -> io::Result<Vec<u8>> {
-            let decompressor = match decompressor {
-                Some(decompressor) => decompressor,
-                none => none.insert(Decompressor::new()?),
-            };
-            decompressor.decompress(compressed, size)
-        })?;
-        if before.is_empty() {
-            return Ok(read.into());
-        }
-        Ok([before, read.as_slice()].concat().into())
-    }
-
-    fn decompressed(&self, mut page: Page) -> Result<Page> {
-        match &mut page {
-            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => {
-                *buf = self.decompress(buf, 0)?;
-            }
-            Page::DataPageV2 {
-                buf,
-                def_levels_byte_len,
-                rep_levels_byte_len,
-                is_compressed,
-                ..
-            } => {
-                let levels = *def_levels_byte_len as usize + *rep_levels_byte_len as usize;
-                if std::mem::replace(is_compressed, false) {
-                    *buf = self.decompress(buf, levels)?;
-                }
-            }
-        }
-        Ok(page)
-    }
-}
-
-impl Iterator for Decompressing {
-    type Item = Result<Page>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.get_next_page().transpose()
-    }
-}
-
-impl PageReader for Decompressing {
-    fn get_next_page(&mut self) -> Result<Option<Page>> {
-        let page = self.pages.get_next_page()?;
-        page.map(|page| self.decompressed(page)).transpose()
-    }
-
-    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
-        self.pages.peek_next_page()
-    }
-
-    fn skip_next_page(&mut self) -> Result<()> {
-        self.pages.skip_next_page()
-    }
-
-    fn at_record_boundary(&mut self) -> Result<bool> {
-        self.pages.at_record_boundary()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
@@ -286,7 +314,7 @@ mod tests {
         ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelector,
     };
     use parquet::arrow::{ArrowWriter, ProjectionMask, parquet_to_arrow_field_levels};
-    use parquet::basic::ZstdLevel;
+    use parquet::basic::{Compression, ZstdLevel};
     use parquet::file::metadata::PageIndexPolicy;
     use parquet::file::properties::{WriterProperties, WriterVersion};
 
@@ -308,12 +336,19 @@ mod tests {
         RecordBatch::try_from_iter_with_nullable(columns.map(|(name, c)| (name, c, true))).unwrap()
     }
 
-    fn written(rows: &RecordBatch, version: WriterVersion, compression: Compression) -> Vec<u8> {
+    /// A file in which pages are no longer than that, too: those of long values have fewer rows.
+    fn written(
+        rows: &RecordBatch,
+        version: WriterVersion,
+        compression: Compression,
+        page_bytes: usize,
+    ) -> Vec<u8> {
         let properties = WriterProperties::builder()
             .set_writer_version(version)
             .set_compression(compression)
             .set_data_page_row_count_limit(20)
-            .set_write_batch_size(20)
+            .set_data_page_size_limit(page_bytes)
+            .set_write_batch_size(5)
             .set_max_row_group_row_count(Some(400))
             .set_column_dictionary_enabled("texts".into(), false)
             .build();
@@ -330,10 +365,10 @@ mod tests {
         let metadata = ArrowReaderMetadata::load_async(&mut input, options)
             .await
             .unwrap();
-        let leaves = [0, 1, 2, 3];
-        let rows = (groups, selection.as_ref());
-        let pages = ColumnPages::fetch(&mut input, metadata.metadata(), rows, &leaves);
-        let pages = pages.await.unwrap();
+        let layout = PageLayout::try_new(metadata.metadata(), vec![0, 1, 2, 3]);
+        let layout = Arc::new(layout.unwrap());
+        let fetched = ColumnPages::fetch(&mut input, &layout, groups, selection.as_ref());
+        let (pages, selection) = fetched.await.unwrap();
         let mask = ProjectionMask::all();
         let fields = metadata.schema().fields();
         let levels = parquet_to_arrow_field_levels(metadata.parquet_schema(), mask, Some(fields));
@@ -348,27 +383,53 @@ mod tests {
     async fn rows_are_those_that_were_written_however_pages_are_compressed() {
         let all = rows();
         let zstd = Compression::ZSTD(ZstdLevel::try_new(3).unwrap());
-        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
-            for compression in [zstd, Compression::LZ4_RAW, Compression::UNCOMPRESSED] {
-                let file = written(&all, version, compression);
-                assert_eq!(read(file.clone(), &[0, 1, 2], None).await, all);
-                // Of the first and the last row group: rows 3 to 5, 250 and 990 to 992.
-                let stretches = [(3, 2), (245, 1), (339, 2)];
-                let selectors = stretches.into_iter().flat_map(|(skipped, selected)| {
-                    [RowSelector::skip(skipped), RowSelector::select(selected)]
-                });
-                let selection = RowSelection::from(selectors.collect::<Vec<_>>());
-                let found = read(file, &[0, 2], Some(selection)).await;
-                let wanted = [all.slice(3, 2), all.slice(250, 1), all.slice(990, 2)];
-                assert_eq!(found, concat_batches(&all.schema(), &wanted).unwrap());
-            }
+        let versions = [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0];
+        let compressions = [zstd, Compression::LZ4_RAW, Compression::UNCOMPRESSED];
+        for (version, compression, page_bytes) in versions.into_iter().flat_map(|version| {
+            compressions
+                .into_iter()
+                .flat_map(move |c| [90, 1 << 20].map(|page_bytes| (version, c, page_bytes)))
+        }) {
+            let file = written(&all, version, compression, page_bytes);
+            assert_eq!(read(file.clone(), &[0, 1, 2], None).await, all);
+            // Of the first and the last row group: rows 3 to 5, 250 and 990 to 992.
+            let stretches = [(3, 2), (245, 1), (339, 2)];
+            let selectors = stretches.into_iter().flat_map(|(skipped, selected)| {
+                [RowSelector::skip(skipped), RowSelector::select(selected)]
+            });
+            let selection = RowSelection::from(selectors.collect::<Vec<_>>());
+            let found = read(file, &[0, 2], Some(selection)).await;
+            let wanted = [all.slice(3, 2), all.slice(250, 1), all.slice(990, 2)];
+            assert_eq!(found, concat_batches(&all.schema(), &wanted).unwrap());
         }
     }
 
     #[tokio::test]
+    async fn columns_whose_pages_begin_elsewhere_are_fetched_by_what_they_have_in_common() {
+        let rows = rows();
+        let properties = (WriterVersion::PARQUET_1_0, Compression::UNCOMPRESSED);
+        let mut input = Cursor::new(written(&rows, properties.0, properties.1, 90));
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let metadata = ArrowReaderMetadata::load_async(&mut input, options).await;
+        let metadata = Arc::clone(metadata.unwrap().metadata());
+        let page_count = |leaf: usize| {
+            metadata.offset_index().unwrap()[0][leaf]
+                .page_locations()
+                .len()
+        };
+        assert_ne!(page_count(1), page_count(2), "all pages are alike");
+        let layout = Arc::new(PageLayout::try_new(&metadata, vec![1, 2]).unwrap());
+        let one = RowSelection::from(vec![RowSelector::skip(207), RowSelector::select(1)]);
+        let fetched = ColumnPages::fetch(&mut input, &layout, &[0], Some(&one));
+        let (pages, selection) = fetched.await.unwrap();
+        let row_count = pages.num_rows();
+        assert!((1..400).contains(&row_count), "{row_count}");
+        assert_eq!(selection.unwrap().row_count(), 1);
+    }
+
+    #[tokio::test]
     async fn what_was_not_fetched_or_is_damaged_is_an_error() {
-        let column = FetchedColumn {
-            length: 100,
+        let column = FetchedBytes {
             pieces: vec![
                 (10, Bytes::from_static(b"0123")),
                 (50, Bytes::from_static(b"ab")),

@@ -11,7 +11,9 @@ use arrow::array::{
 };
 use arrow::compute::{concat, filter};
 use arrow::datatypes::DataType;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ParquetRecordBatchReader, RowGroups, RowSelection,
+};
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::file::metadata::ParquetMetaData;
 use tokio::task::JoinSet;
@@ -19,13 +21,13 @@ use tokio::task::JoinSet;
 use super::row_ranges::row_ranges;
 use crate::error::{Error, Result};
 use crate::span::TraceId;
-use crate::storage::{ColumnPages, FileReader, LakeFile, Store};
+use crate::storage::{ColumnPages, FileReader, LakeFile, PageLayout, Store};
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8192;
 
 /// Parts that the columns of a file are read in.
-const PARTS: usize = 4;
+const PARTS: usize = 8;
 
 /// The columns of a file that are read.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub(super) struct ColumnParts {
 /// Columns that are read together.
 #[derive(Debug)]
 struct Part {
-    leaves: Vec<usize>,
+    layout: Arc<PageLayout>,
     levels: FieldLevels,
 }
 
@@ -58,10 +60,13 @@ impl Part {
         let schema = reader.parquet_schema();
         let mask = ProjectionMask::roots(schema, roots.iter().copied());
         let leaves = (0..schema.num_columns()).filter(|leaf| mask.leaf_included(*leaf));
-        let leaves = leaves.collect();
+        let layout = PageLayout::try_new(reader.metadata(), leaves.collect())?;
         let fields = reader.schema().fields();
         let levels = parquet_to_arrow_field_levels(schema, mask, Some(fields))?;
-        Ok(Self { leaves, levels })
+        Ok(Self {
+            layout: Arc::new(layout),
+            levels,
+        })
     }
 }
 
@@ -152,7 +157,6 @@ pub(super) async fn read_traces(
 
 /// Rows of a file.
 struct Rows {
-    metadata: Arc<ParquetMetaData>,
     row_groups: Vec<usize>,
     /// Of those row groups; all of them where not said.
     selection: Option<RowSelection>,
@@ -160,7 +164,7 @@ struct Rows {
 
 impl Rows {
     /// Those of the pages in which one of `ids` may stand.
-    fn of_pages(metadata: &Arc<ParquetMetaData>, ids: &[TraceId], pruning: bool) -> Result<Self> {
+    fn of_pages(metadata: &ParquetMetaData, ids: &[TraceId], pruning: bool) -> Result<Self> {
         let plan = pruning.then(|| row_ranges(metadata, ids)).flatten();
         let (row_groups, selection) = match plan {
             Some(plan) => {
@@ -171,7 +175,6 @@ impl Rows {
             None => ((0..metadata.num_row_groups()).collect(), None),
         };
         Ok(Self {
-            metadata: Arc::clone(metadata),
             row_groups,
             selection,
         })
@@ -191,32 +194,19 @@ impl Rows {
 
     /// Reads them, in batches.
     async fn read(&self, mut input: FileReader, part: &Part) -> Result<ParquetRecordBatchReader> {
-        let pages = self
-            .selection
-            .as_ref()
-            .filter(|selection| is_sparse(selection));
-        let rows = (self.row_groups.as_slice(), pages);
-        let pages = ColumnPages::fetch(&mut input, &self.metadata, rows, &part.leaves).await?;
+        let (layout, selection) = (&part.layout, self.selection.as_ref());
+        let fetched = ColumnPages::fetch(&mut input, layout, &self.row_groups, selection);
+        let (pages, selection) = fetched.await?;
+        let selected = selection.as_ref().map(RowSelection::row_count);
+        // The reader makes room for a batch in every column, however few rows there are.
+        let batch_rows = selected.unwrap_or_else(|| pages.num_rows());
         Ok(ParquetRecordBatchReader::try_new_with_row_groups(
             &part.levels,
             &pages,
-            BATCH_ROWS,
-            self.selection.clone(),
+            batch_rows.clamp(1, BATCH_ROWS),
+            selection,
         )?)
     }
-}
-
-/// Whether rows are so far apart that the reader skips from one to the next: where they are not,
-/// it decodes what lies between, and needs all pages.
-fn is_sparse(selection: &RowSelection) -> bool {
-    /// Twice what the reader has.
-    const ROWS_SKIPPED: usize = 64;
-    let (mut rows, mut stretches) = (0, 0);
-    for stretch in selection.iter() {
-        rows += stretch.row_count;
-        stretches += 1;
-    }
-    rows >= stretches * ROWS_SKIPPED
 }
 
 /// The rows in which one of `ids` stands, and their ids; `None` where there is none.
@@ -235,7 +225,9 @@ async fn find_rows(
     {
         let batch = batch?;
         let stored = batch.column(0).as_fixed_size_binary_opt();
-        let stored = stored.ok_or_else(|| Error::corrupt("trace ids are not stored as bytes"))?;
+        let stored = stored.filter(|stored| stored.value_length() == 16);
+        let stored =
+            stored.ok_or_else(|| Error::corrupt("trace ids are not stored as 16 bytes"))?;
         let matches = rows_of(stored, ids);
         found.push(filter(stored, &matches)?);
         filters.push(matches);
@@ -250,21 +242,20 @@ async fn find_rows(
     Ok(Some((rows.passing(&filters), ids)))
 }
 
-/// Which rows hold one of `ids`. The rows of a trace follow one another.
+/// Which rows hold one of `ids`, all of 16 bytes. The rows of a trace follow one another.
 fn rows_of(stored: &FixedSizeBinaryArray, ids: &[TraceId]) -> BooleanArray {
-    let mut before: Option<(&[u8], bool)> = None;
-    let matches = (0..stored.len()).map(|row| {
-        let id = stored.value(row);
-        match before {
-            Some((same, is_asked_for)) if same == id => is_asked_for,
-            _ => {
-                let found = ids.binary_search_by(|asked| asked.as_bytes()[..].cmp(id));
-                before = Some((id, found.is_ok()));
-                found.is_ok()
-            }
+    let mut before: Option<([u8; 16], bool)> = None;
+    let (values, _) = stored.value_data().as_chunks();
+    let matches = values.iter().map(|id| match before {
+        Some((same, is_asked_for)) if same == *id => is_asked_for,
+        _ => {
+            let found = ids.binary_search_by(|asked| asked.as_bytes().cmp(id));
+            before = Some((*id, found.is_ok()));
+            found.is_ok()
         }
     });
-    matches.map(Some).collect()
+    let matches: Vec<bool> = matches.collect();
+    BooleanArray::from(matches)
 }
 
 /// The batches of all parts side by side, with what was not read in its place.
