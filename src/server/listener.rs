@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -28,6 +29,9 @@ use crate::error::{Error, Result};
 /// How long a handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
+/// How long nothing must have come from a client for it to be asked whether it is there.
+const GONE: Duration = Duration::from_secs(60);
+
 /// Connections made, and not yet taken up by their protocol.
 const WAITING: usize = 64;
 
@@ -42,12 +46,15 @@ impl Incoming {
     pub(super) async fn bind(
         (key, address): (&str, SocketAddr),
         tls: Option<TlsAcceptor>,
+        max_connections: usize,
         stop: CancellationToken,
     ) -> Result<Self> {
         let listener = bind(key, address).await?;
         let address = listener.local_addr()?;
         let (sender, connections) = mpsc::channel(WAITING);
-        tokio::spawn(accept(listener, tls, sender, stop));
+        let places = max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let places = Arc::new(Semaphore::new(places));
+        tokio::spawn(accept(listener, tls, places, sender, stop));
         Ok(Self {
             address,
             connections,
@@ -97,16 +104,18 @@ pub(super) fn tls_acceptor(options: &TlsOptions, protocol: &[u8]) -> Result<TlsA
 async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    places: Arc<Semaphore>,
     connections: mpsc::Sender<Connection>,
     stop: CancellationToken,
 ) {
     loop {
+        // Who comes while there is no place waits with the operating system.
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = next(&listener, &places) => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Too many files are open, mostly: it passes.
                 tracing::warn!(%error, "a connection was not accepted");
@@ -116,8 +125,11 @@ async fn accept(
         };
         // Answers are small; they must not wait for more.
         let _ = stream.set_nodelay(true);
+        // A client that is gone without a word gives its place back.
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(GONE));
         let Some(tls) = &tls else {
-            if connections.send(Connection::Plain(stream)).await.is_err() {
+            let connection = Connection::new(Wire::Plain(stream), place);
+            if connections.send(connection).await.is_err() {
                 return;
             }
             continue;
@@ -127,13 +139,25 @@ async fn accept(
             match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     // A protocol that ended takes no more.
-                    let _ = connections.send(Connection::Tls(Box::new(stream))).await;
+                    let connection = Connection::new(Wire::Tls(Box::new(stream)), place);
+                    let _ = connections.send(connection).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
         });
     }
+}
+
+/// The next connection, with the place that it takes.
+async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await;
+    let place = place.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
 }
 
 impl Stream for Incoming {
@@ -165,16 +189,29 @@ impl axum::serve::Listener for Incoming {
 }
 
 /// A connection to a client.
-pub(super) enum Connection {
+pub(super) struct Connection {
+    wire: Wire,
+    /// Given back at its end.
+    _place: OwnedSemaphorePermit,
+}
+
+enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Connection {
+    fn new(wire: Wire, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            wire,
+            _place: place,
+        }
+    }
+
     fn peer(&self) -> io::Result<SocketAddr> {
-        match self {
-            Self::Plain(stream) => stream.peer_addr(),
-            Self::Tls(stream) => stream.get_ref().0.peer_addr(),
+        match &self.wire {
+            Wire::Plain(stream) => stream.peer_addr(),
+            Wire::Tls(stream) => stream.get_ref().0.peer_addr(),
         }
     }
 }
@@ -193,9 +230,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Wire::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -206,23 +243,23 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Wire::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Wire::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

@@ -16,6 +16,10 @@ use crate::error::{Error, ErrorKind, Result};
 /// What variables begin with; `TRACELAKE_HTTP__LISTEN` is the key `http.listen`.
 const VARIABLE_PREFIX: &str = "TRACELAKE_";
 
+/// Connections that a listener has at the most, unless told otherwise: of all listeners together
+/// fewer than a process may have files open, by the default of most systems.
+const MAX_CONNECTIONS: usize = 150;
+
 /// Every option of a server, with its default.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,6 +54,8 @@ pub struct HttpOptions {
     pub listen: Listen,
     /// Bytes of a request's body at the most.
     pub max_request: Size,
+    /// Connections at the most; more wait.
+    pub max_connections: usize,
 }
 
 impl Default for HttpOptions {
@@ -57,6 +63,7 @@ impl Default for HttpOptions {
         Self {
             listen: Listen::local(4320),
             max_request: Size(4 << 20),
+            max_connections: MAX_CONNECTIONS,
         }
     }
 }
@@ -71,6 +78,8 @@ pub struct OtlpOptions {
     pub http: Listen,
     /// Bytes of a request at the most, as sent.
     pub max_request: Size,
+    /// Connections of each listener at the most; more wait.
+    pub max_connections: usize,
     /// Requests under way at the most; more are refused, to be sent again.
     pub max_requests: usize,
     /// How long a request waits for others to share its commit, 500 ms at the most.
@@ -89,6 +98,7 @@ impl Default for OtlpOptions {
             grpc: Listen::local(4317),
             http: Listen::local(4318),
             max_request: Size(16 << 20),
+            max_connections: MAX_CONNECTIONS,
             max_requests: 256,
             max_delay: Time(commit.max_delay),
             pending: Size(commit.pending_bytes),
@@ -103,7 +113,7 @@ impl Default for OtlpOptions {
 pub struct PostgresOptions {
     /// Where to listen.
     pub listen: Listen,
-    /// Connections at the most.
+    /// Connections at the most; more are refused.
     pub max_connections: usize,
 }
 
@@ -111,7 +121,7 @@ impl Default for PostgresOptions {
     fn default() -> Self {
         Self {
             listen: Listen::local(5432),
-            max_connections: 200,
+            max_connections: MAX_CONNECTIONS,
         }
     }
 }
@@ -122,12 +132,15 @@ impl Default for PostgresOptions {
 pub struct FlightOptions {
     /// Where to listen.
     pub listen: Listen,
+    /// Connections at the most; more wait.
+    pub max_connections: usize,
 }
 
 impl Default for FlightOptions {
     fn default() -> Self {
         Self {
             listen: Listen::local(4321),
+            max_connections: MAX_CONNECTIONS,
         }
     }
 }

@@ -143,7 +143,9 @@ impl Server {
         );
         let max_request = options.otlp.max_request.0;
         if let Some(address) = options.otlp.grpc.0 {
-            let incoming = common.incoming("otlp.grpc", address, b"h2").await?;
+            let incoming = common
+                .incoming(("otlp.grpc", address), options.otlp.max_connections, b"h2")
+                .await?;
             self.addresses.otlp_grpc = Some(incoming.address());
             let stop = common.stop.clone();
             let service = TraceService::new(door.clone(), max_request);
@@ -158,13 +160,25 @@ impl Server {
             });
         }
         if let Some(address) = options.otlp.http.0 {
-            let incoming = common.incoming("otlp.http", address, b"http/1.1").await?;
+            let incoming = common
+                .incoming(
+                    ("otlp.http", address),
+                    options.otlp.max_connections,
+                    b"http/1.1",
+                )
+                .await?;
             self.addresses.otlp_http = Some(incoming.address());
             let router = otlp_http::router(door, max_request);
             self.serve_http(incoming, router);
         }
         if let Some(address) = options.http.listen.0 {
-            let incoming = common.incoming("http.listen", address, b"http/1.1").await?;
+            let incoming = common
+                .incoming(
+                    ("http.listen", address),
+                    options.http.max_connections,
+                    b"http/1.1",
+                )
+                .await?;
             self.addresses.http = Some(incoming.address());
             let api = common.api(lake).await?;
             self.serve_http(incoming, http::router(Arc::new(api)));
@@ -184,7 +198,13 @@ impl Server {
         common: &Common<'_>,
         address: SocketAddr,
     ) -> Result<()> {
-        let incoming = common.incoming("flight.listen", address, b"h2").await?;
+        let incoming = common
+            .incoming(
+                ("flight.listen", address),
+                common.options.flight.max_connections,
+                b"h2",
+            )
+            .await?;
         self.addresses.flight = Some(incoming.address());
         let session = lake.session_with(common.session_options()).await?;
         let service = FlightSql::try_new(session, Arc::clone(&common.gate))?;
@@ -284,10 +304,15 @@ impl Server {
 }
 
 impl Common<'_> {
-    async fn incoming(&self, key: &str, address: SocketAddr, protocol: &[u8]) -> Result<Incoming> {
+    async fn incoming(
+        &self,
+        (key, address): (&str, SocketAddr),
+        max_connections: usize,
+        protocol: &[u8],
+    ) -> Result<Incoming> {
         let tls = self.options.tls.as_ref();
         let tls = tls.map(|tls| tls_acceptor(tls, protocol)).transpose()?;
-        Incoming::bind((key, address), tls, self.stop.clone()).await
+        Incoming::bind((key, address), tls, max_connections, self.stop.clone()).await
     }
 
     fn session_options(&self) -> SessionOptions {

@@ -228,6 +228,24 @@ async fn requests_over_the_limits_are_refused_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_place_for_a_connection_waits_until_another_ends() {
+    let server = Running::start(&["otlp.max_connections=1"]).await;
+    let idle = tokio::net::TcpStream::connect(server.otlp_http()).await;
+    let idle = idle.expect("the first has a place");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let address = server.otlp_http();
+    let waiting =
+        tokio::spawn(async move { send(address, "POST", "/v1/traces", &[], &proto(0..3)).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!waiting.is_finished(), "two are served at once");
+    drop(idle);
+    let answer = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    let answer = answer.expect("it is served in the end").expect("no panic");
+    assert_eq!(answer.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn otlp_over_http_comes_as_protobuf_and_json_compressed_or_not() {
     let server = Running::start(&[]).await;
     let path = "/v1/traces";
