@@ -11,7 +11,7 @@ use datafusion::execution::SessionState;
 use super::search::Search;
 use crate::error::Result;
 use crate::functions::table::TraceSearcher;
-use crate::search::{SearchPage, TraceQuery};
+use crate::search::{SearchPage, SearchPlace, TraceQuery};
 use crate::storage::Log;
 use crate::table::SpansTable;
 
@@ -45,5 +45,11 @@ impl TraceSearcher for LakeSearcher {
         let start = query.start()?;
         let snapshot = self.log.snapshot();
         Search::try_new(self, &snapshot, query)?.page(start).await
+    }
+
+    async fn places(&self, query: &TraceQuery) -> Result<SearchPage<SearchPlace>> {
+        let start = query.start()?;
+        let snapshot = self.log.snapshot();
+        Search::try_new(self, &snapshot, query)?.places(start).await
     }
 }

@@ -23,7 +23,9 @@ use super::search_spans::TraceSpans;
 use super::search_window::windows;
 use crate::error::Result;
 use crate::functions::table::TraceSearcher;
-use crate::search::{Cursor, PageStart, SearchHit, SearchOrder, SearchPage, TraceQuery};
+use crate::search::{
+    Cursor, PageStart, SearchHit, SearchOrder, SearchPage, SearchPlace, TraceQuery,
+};
 use crate::span::TraceId;
 use crate::storage::Snapshot;
 
@@ -111,7 +113,7 @@ impl Lake {
 }
 
 /// Matching spans that are looked at for each trace wanted; a trace may have several.
-const SPANS_PER_TRACE: usize = 8;
+const SPANS_PER_TRACE: usize = 4;
 
 /// Traces that are looked at beyond those wanted, where a matching span does not yet decide.
 const CANDIDATES: usize = 100;
@@ -161,6 +163,16 @@ impl<'a> Search<'a> {
 
     /// The page that begins at `start`.
     pub(super) async fn page(&self, start: Option<PageStart>) -> Result<SearchPage> {
+        let places = self.places(start).await?;
+        Ok(SearchPage {
+            hits: self.hits(places.hits).await?,
+            next_cursor: places.next_cursor,
+            total: places.total,
+        })
+    }
+
+    /// The same page, without what only reading its traces tells.
+    pub(super) async fn places(&self, start: Option<PageStart>) -> Result<SearchPage<SearchPlace>> {
         // One more than asked for tells whether there is another page.
         let fetch = self.query.limit + 1;
         let mut found = match start {
@@ -170,10 +182,16 @@ impl<'a> Search<'a> {
         };
         let has_more = found.len() > self.query.limit;
         found.truncate(self.query.limit);
-        let last = found.last().filter(|_| has_more);
+        let hits = found.iter().map(|trace| SearchPlace {
+            trace_id: trace.trace_id,
+            key: trace.key,
+            cursor: self.place_of(trace).to_string(),
+        });
+        let hits: Vec<SearchPlace> = hits.collect();
+        let last = hits.last().filter(|_| has_more);
         Ok(SearchPage {
-            next_cursor: last.map(|last| self.cursor_behind(last)),
-            hits: self.hits(&found).await?,
+            next_cursor: last.map(|last| last.cursor.clone()),
+            hits,
             total: match self.query.with_total {
                 true => Some(self.total().await?),
                 false => None,
@@ -368,7 +386,7 @@ impl<'a> Search<'a> {
     }
 
     /// The traces of a page whole. One that expired since it was found is left out.
-    async fn hits(&self, found: &[Found]) -> Result<Vec<SearchHit>> {
+    async fn hits(&self, found: Vec<SearchPlace>) -> Result<Vec<SearchHit>> {
         if found.is_empty() {
             return Ok(Vec::new());
         }
@@ -377,7 +395,7 @@ impl<'a> Search<'a> {
         let (whole, matching) = (self.plan.spans_of(&ids)?, self.plan.matching_of(&ids)?);
         let (mut whole, mut matching) =
             futures::try_join!(self.spans(&whole), self.spans(&matching))?;
-        let hits = found.iter().filter_map(|trace| {
+        let hits = found.into_iter().filter_map(|trace| {
             let overview = whole.overview(trace.trace_id)?;
             let matched = matching.matched(trace.trace_id, self.query.max_span_ids);
             Some(SearchHit {
@@ -386,7 +404,7 @@ impl<'a> Search<'a> {
                 matched_span_ids: matched.ids,
                 last_match_nano: matched.last_start_nano,
                 longest_match_nano: matched.longest_nano,
-                cursor: self.cursor_behind(trace),
+                cursor: trace.cursor,
             })
         });
         Ok(hits.collect())
@@ -403,10 +421,6 @@ impl<'a> Search<'a> {
 
     fn place_of(&self, found: &Found) -> Cursor {
         Cursor::new(self.query, found.key, found.trace_id)
-    }
-
-    fn cursor_behind(&self, found: &Found) -> String {
-        self.place_of(found).to_string()
     }
 
     async fn run(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {

@@ -14,6 +14,6 @@ pub use condition::{AttributeCondition, AttributeScope, AttributeTest, Attribute
 pub use cursor::Cursor;
 pub use duration_text::parse_duration;
 pub use jaeger::{JaegerQuery, JaegerRequest};
-pub use search_page::{SearchHit, SearchPage, TraceOverview};
+pub use search_page::{SearchHit, SearchPage, SearchPlace, TraceOverview};
 pub(crate) use trace_query::PageStart;
 pub use trace_query::{Matching, SearchOrder, SpanName, TraceQuery};

@@ -5,14 +5,26 @@
 use crate::span::{SpanId, TraceId};
 
 /// One page of a search.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SearchPage {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPage<T = SearchHit> {
     /// The traces found, in the order asked for.
-    pub hits: Vec<SearchHit>,
+    pub hits: Vec<T>,
     /// The cursor of the next page; `None` where this is the last.
     pub next_cursor: Option<String>,
     /// All traces found, on whatever page, where that was asked for.
     pub total: Option<u64>,
+}
+
+/// A trace that was found, and no more than where it stands in the order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPlace {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// What the order compares: the start of the latest matching span, in nanoseconds since the
+    /// epoch, or the duration of the longest, the least number there is where none ended.
+    pub key: i64,
+    /// The place behind this trace, for [`TraceQuery::cursor`](super::TraceQuery::cursor).
+    pub cursor: String,
 }
 
 /// A trace that was found.

@@ -6,8 +6,8 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, RecordBatch, StringViewArray,
-    StringViewBuilder, TimestampMicrosecondArray, TimestampNanosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, RecordBatch, RecordBatchOptions,
+    StringViewArray, StringViewBuilder, TimestampMicrosecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
@@ -23,7 +23,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use super::constant::no_value;
 use super::search_arguments::{SEARCH_ARGUMENTS, SearchArguments, read_arguments};
 use super::trace_function::streamed;
-use crate::search::{SearchHit, SearchPage, TraceOverview, TraceQuery};
+use crate::search::{SearchHit, SearchOrder, SearchPage, SearchPlace, TraceOverview, TraceQuery};
 use crate::span::IdKind;
 
 /// Answers searches.
@@ -31,6 +31,9 @@ use crate::span::IdKind;
 pub trait TraceSearcher: std::fmt::Debug + Send + Sync {
     /// The page a query asks for.
     async fn search(&self, query: &TraceQuery) -> crate::Result<SearchPage>;
+
+    /// The same page, without what only reading its traces tells.
+    async fn places(&self, query: &TraceQuery) -> crate::Result<SearchPage<SearchPlace>>;
 }
 
 /// `search_traces(name => value, …)`.
@@ -110,6 +113,21 @@ impl TableProvider for SearchTable {
         if let (Some(limit), None) = (limit, query.page) {
             query.limit = query.limit.min(limit.max(1));
         }
+        if let Some(projection) = projection {
+            let schema = Arc::new(schema().project(projection)?);
+            if schema
+                .fields()
+                .iter()
+                .all(|field| is_of_place(field, query.order))
+            {
+                let rows = PlaceRows {
+                    searcher: Arc::clone(&self.searcher),
+                    query,
+                    schema,
+                };
+                return streamed(Arc::new(rows), None, limit);
+            }
+        }
         let rows = SearchRows {
             searcher: Arc::clone(&self.searcher),
             query,
@@ -140,6 +158,77 @@ impl PartitionStream for SearchRows {
         });
         Box::pin(RecordBatchStreamAdapter::new(schema(), rows))
     }
+}
+
+/// The rows of one call of which only columns are asked for that need no whole trace.
+#[derive(Debug)]
+struct PlaceRows {
+    searcher: Arc<dyn TraceSearcher>,
+    query: TraceQuery,
+    schema: SchemaRef,
+}
+
+impl PartitionStream for PlaceRows {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (searcher, query) = (Arc::clone(&self.searcher), self.query.clone());
+        let schema = Arc::clone(&self.schema);
+        let rows = futures::stream::once(async move {
+            let page = searcher.places(&query).await?;
+            let columns = schema.fields().iter();
+            let columns = columns
+                .map(|field| place_column(&page, field.name()))
+                .collect();
+            let count = RecordBatchOptions::new().with_row_count(Some(page.hits.len()));
+            Ok(RecordBatch::try_new_with_options(schema, columns, &count)?)
+        });
+        Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            rows,
+        ))
+    }
+}
+
+/// Whether a column tells where a trace stands, and no more of it.
+fn is_of_place(column: &Field, order: SearchOrder) -> bool {
+    match column.name().as_str() {
+        "trace_id" | "cursor" | "total_count" => true,
+        "last_match_time" => order == SearchOrder::Newest,
+        "longest_match_nano" => order == SearchOrder::Slowest,
+        _ => false,
+    }
+}
+
+/// A column for which [`is_of_place`] holds.
+fn place_column(page: &SearchPage<SearchPlace>, name: &str) -> ArrayRef {
+    let places = page.hits.iter();
+    match name {
+        "trace_id" => {
+            let ids = places.map(|place| place.trace_id.to_string());
+            Arc::new(StringViewArray::from_iter_values(ids))
+        }
+        "cursor" => {
+            let cursors = places.map(|place| &place.cursor);
+            Arc::new(StringViewArray::from_iter_values(cursors))
+        }
+        "last_match_time" => {
+            let times = TimestampNanosecondArray::from_iter_values(places.map(|place| place.key));
+            Arc::new(times.with_timezone("UTC"))
+        }
+        "longest_match_nano" => {
+            let longest = places.map(|place| Some(place.key).filter(|key| *key > i64::MIN));
+            Arc::new(longest.collect::<Int64Array>())
+        }
+        _ => total_counts(page),
+    }
+}
+
+fn total_counts<T>(page: &SearchPage<T>) -> ArrayRef {
+    let counts = page.hits.iter().map(|_| page.total.map(as_int));
+    Arc::new(counts.collect::<Int64Array>())
 }
 
 fn schema() -> SchemaRef {
@@ -205,7 +294,6 @@ fn rows_of(page: &SearchPage) -> crate::Result<RecordBatch> {
     let durations = || traces().map(TraceOverview::duration_nano);
     let millis = durations().map(|nano| nano as f64 / 1e6);
     let has_root: Vec<bool> = traces().map(|trace| trace.has_root).collect();
-    let total: Int64Array = hits.iter().map(|_| page.total.map(as_int)).collect();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringViewArray::from_iter_values(ids)),
         texts(|trace| trace.root_service.as_deref()),
@@ -228,7 +316,7 @@ fn rows_of(page: &SearchPage) -> crate::Result<RecordBatch> {
         Arc::new(StringViewArray::from_iter_values(
             hits.iter().map(|hit| &hit.cursor),
         )),
-        Arc::new(total),
+        total_counts(page),
     ];
     Ok(RecordBatch::try_new(schema(), columns)?)
 }
