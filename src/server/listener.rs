@@ -123,10 +123,7 @@ async fn accept(
                 continue;
             }
         };
-        // Answers are small; they must not wait for more.
-        let _ = stream.set_nodelay(true);
-        // A client that is gone without a word gives its place back.
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(GONE));
+        prepare(&stream);
         let Some(tls) = &tls else {
             let connection = Connection::new(Wire::Plain(stream), place);
             if connections.send(connection).await.is_err() {
@@ -147,6 +144,14 @@ async fn accept(
             }
         });
     }
+}
+
+/// Sets what every connection has. Where the system refuses, it works without.
+pub(super) fn prepare(stream: &TcpStream) {
+    // Answers are small; they must not wait for more.
+    let _ = stream.set_nodelay(true);
+    // A client that is gone without a word gives its place back.
+    let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(GONE));
 }
 
 /// The next connection, with the place that it takes.

@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::listener::prepare;
 use super::postgres_auth::{Startup, Users};
 use super::postgres_statement::{Planner, Prepared};
 use super::query_gate::{LimitedRows, QueryGate};
@@ -84,7 +85,7 @@ pub(super) async fn serve(
             tracing::warn!("a PostgreSQL connection was refused, as there are too many");
             continue;
         };
-        let _ = stream.set_nodelay(true);
+        prepare(&stream);
         let handlers = Connected {
             shared: Arc::clone(&shared),
             needs_tls: tls.is_some(),
