@@ -398,9 +398,13 @@ mod tests {
                 [RowSelector::skip(skipped), RowSelector::select(selected)]
             });
             let selection = RowSelection::from(selectors.collect::<Vec<_>>());
-            let found = read(file, &[0, 2], Some(selection)).await;
+            let found = read(file.clone(), &[0, 2], Some(selection)).await;
             let wanted = [all.slice(3, 2), all.slice(250, 1), all.slice(990, 2)];
             assert_eq!(found, concat_batches(&all.schema(), &wanted).unwrap());
+            // Of the last row group alone, though the others are read as well.
+            let selectors = vec![RowSelector::skip(950), RowSelector::select(3)];
+            let found = read(file, &[0, 1, 2], Some(selectors.into())).await;
+            assert_eq!(found, all.slice(950, 3));
         }
     }
 
