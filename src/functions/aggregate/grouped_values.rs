@@ -22,7 +22,7 @@ use datafusion::common::{Result, exec_err};
 
 /// Values that are gathered before they are ordered: many, so that runs are long, in memory that
 /// does not count.
-const GATHERED: usize = 1 << 20;
+const GATHERED: usize = 1 << 21;
 /// The most values whose bytes the place of a view can tell.
 const ADDRESSABLE: usize = u32::MAX as usize / size_of::<f64>();
 

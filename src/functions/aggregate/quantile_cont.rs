@@ -223,10 +223,18 @@ impl Fractions {
             self.fractions.iter().for_each(|_| out.append_null());
             return;
         }
+        // From there on are the greatest values, in any order: the next quantile is mostly one of
+        // them.
+        let mut from = 0;
         for fraction in &self.fractions {
             let position = fraction * (values.len() - 1) as f64;
             let below = position.floor();
-            let (low, high) = neighbours(values, below as usize, position.ceil() as usize);
+            let (place, next) = (below as usize, position.ceil() as usize);
+            if place < from {
+                from = 0;
+            }
+            let (low, high) = neighbours(&mut values[from..], place - from, next - from);
+            from = place;
             // Equal neighbours are not interpolated: infinities would give NaN.
             out.append_value(if low == high {
                 low
