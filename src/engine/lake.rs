@@ -51,6 +51,7 @@ pub struct Lake {
 struct Inner {
     log: Arc<Log>,
     filters: Arc<TraceFilters>,
+    rows: Arc<TraceRows>,
     traces: Arc<TraceLookup>,
     /// What reads related traces ahead; ends with the lake.
     prefetches: Mutex<JoinSet<()>>,
@@ -108,20 +109,26 @@ impl Lake {
         runtime.register_object_store(store_url.as_ref(), log.store().objects());
         let log = Arc::new(log);
         let filters = Arc::new(TraceFilters::new(filter_bytes));
-        let rows = TraceRows::new(
+        let rows = Arc::new(TraceRows::new(
             Arc::clone(&log),
             Arc::clone(&filters),
             runtime.cache_manager.get_file_metadata_cache(),
             filter_bytes,
             config.query.pruning,
+        ));
+        let traces = TraceLookup::new(
+            Arc::clone(&log),
+            Arc::clone(&filters),
+            Arc::clone(&rows),
+            &config.query,
         );
-        let traces = TraceLookup::new(Arc::clone(&log), Arc::clone(&filters), rows, &config.query);
         Ok(Self {
             inner: Arc::new(Inner {
                 log,
                 filters,
                 indexes: Arc::new(Indexes::new(index_bytes)),
                 searcher: OnceLock::new(),
+                rows,
                 traces: Arc::new(traces),
                 prefetches: Mutex::default(),
                 runtime,
@@ -202,6 +209,11 @@ impl Lake {
 
     pub(super) fn filters(&self) -> &Arc<TraceFilters> {
         &self.inner.filters
+    }
+
+    /// What reads the rows of traces without a query.
+    pub(super) fn rows(&self) -> &Arc<TraceRows> {
+        &self.inner.rows
     }
 
     /// What answers searches.

@@ -19,7 +19,7 @@ use futures::{Stream, TryStreamExt};
 use super::Lake;
 use super::lake_searcher::LakeSearcher;
 use super::search_plan::{SearchPlan, Slice, TimeWindow};
-use super::search_spans::TraceSpans;
+use super::search_spans::FoundSpans;
 use super::search_window::windows;
 use crate::error::Result;
 use crate::functions::table::TraceSearcher;
@@ -391,10 +391,17 @@ impl<'a> Search<'a> {
             return Ok(Vec::new());
         }
         let ids: Vec<TraceId> = found.iter().map(|trace| trace.trace_id).collect();
-        // Conditions are a filter once more, so that the index serves them here as well.
-        let (whole, matching) = (self.plan.spans_of(&ids)?, self.plan.matching_of(&ids)?);
-        let (mut whole, mut matching) =
-            futures::try_join!(self.spans(&whole), self.spans(&matching))?;
+        let state = &self.searcher.state;
+        let columns = self.plan.summary(state)?;
+        let mut spans = FoundSpans::new(&state.runtime_env().memory_pool);
+        let read = self
+            .searcher
+            .read_spans(ids, &columns, |batch| spans.add(&batch));
+        read.await?;
+        let FoundSpans {
+            mut whole,
+            mut matching,
+        } = spans;
         let hits = found.into_iter().filter_map(|trace| {
             let overview = whole.overview(trace.trace_id)?;
             let matched = matching.matched(trace.trace_id, self.query.max_span_ids);
@@ -408,15 +415,6 @@ impl<'a> Search<'a> {
             })
         });
         Ok(hits.collect())
-    }
-
-    async fn spans(&self, plan: &LogicalPlan) -> Result<TraceSpans> {
-        let mut rows = self.run(plan).await?;
-        let mut spans = TraceSpans::new(&self.searcher.state.runtime_env().memory_pool);
-        while let Some(batch) = rows.try_next().await? {
-            spans.add(&batch)?;
-        }
-        Ok(spans)
     }
 
     fn place_of(&self, found: &Found) -> Cursor {

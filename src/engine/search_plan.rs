@@ -8,12 +8,15 @@ use std::sync::Arc;
 use arrow::array::StringArray;
 use arrow::compute::regexp_is_match_scalar;
 use datafusion::common::ScalarValue;
+use datafusion::execution::SessionState;
 use datafusion::functions::string::expr_fn::starts_with;
 use datafusion::functions_aggregate::expr_fn::{bool_or, count, max};
 use datafusion::logical_expr::expr_fn::binary_expr;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, TableSource, col, lit,
 };
+use datafusion::physical_expr::create_physical_expr;
 use datafusion::prelude::coalesce;
 
 use crate::error::{Error, Result};
@@ -23,6 +26,7 @@ use crate::search::{
     SearchOrder, SpanName, TraceQuery,
 };
 use crate::span::{AttributeOutput, TraceId};
+use crate::table::SpanColumns;
 
 /// The column of what an order compares.
 pub(super) const KEY: &str = "key";
@@ -40,6 +44,9 @@ pub(super) const SUMMARY_COLUMNS: [&str; 10] = [
     "status_code",
     "ingested_at",
 ];
+
+/// The column of whether a span matches.
+const MATCHES: &str = "matches";
 
 /// Start times from one to before another, in nanoseconds; `None` is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,20 +163,27 @@ impl SearchPlan {
         Ok(plan.build()?)
     }
 
-    /// All spans of these traces.
-    pub(super) fn spans_of(&self, ids: &[TraceId]) -> Result<LogicalPlan> {
-        self.spans_with(is_one_of(ids))
-    }
-
-    /// The matching spans of these traces.
-    pub(super) fn matching_of(&self, ids: &[TraceId]) -> Result<LogicalPlan> {
-        self.spans_with(is_one_of(ids).and(self.matching(self.range)))
-    }
-
-    fn spans_with(&self, filter: Expr) -> Result<LogicalPlan> {
-        let columns: Vec<Expr> = SUMMARY_COLUMNS.into_iter().map(col).collect();
+    /// What is read of the spans of found traces: [`SUMMARY_COLUMNS`], then whether the span
+    /// matches.
+    pub(super) fn summary(&self, state: &SessionState) -> Result<SpanColumns> {
+        let columns = SUMMARY_COLUMNS.into_iter().map(col);
+        let columns = columns.chain([self.matching(self.range).alias(MATCHES)]);
         let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
-        Ok(plan.filter(filter)?.project(columns)?.build()?)
+        let plan = plan.project(columns.collect::<Vec<_>>())?.build()?;
+        // As a query's expressions are: what attributes are compared with decides how they are
+        // read.
+        let (analyzer, options) = (state.analyzer(), state.config_options());
+        let analyzed = analyzer.execute_and_check(plan, options, |_, _| {})?;
+        let LogicalPlan::Projection(projection) = analyzed else {
+            return Err(Error::internal("expressions over spans are no projection"));
+        };
+        let (spans, props) = (projection.input.schema(), state.execution_props());
+        let context = PhysicalPlanningContext::default();
+        let columns = projection.expr.iter().map(|expr| {
+            let name = expr.schema_name().to_string();
+            Ok((name, create_physical_expr(expr, spans, props, &context)?))
+        });
+        SpanColumns::try_new(columns.collect::<Result<_>>()?)
     }
 
     /// The traces found and their keys, of the matching spans in a window.

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType, TimestampNanosecondType};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 
@@ -56,6 +57,34 @@ impl SpanRow {
     }
 }
 
+/// The spans of found traces, all of them and those that match.
+#[derive(Debug)]
+pub(super) struct FoundSpans {
+    pub(super) whole: TraceSpans,
+    pub(super) matching: TraceSpans,
+}
+
+impl FoundSpans {
+    /// None so far; what is collected counts against the memory of `pool`.
+    pub(super) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
+        Self {
+            whole: TraceSpans::new(pool),
+            matching: TraceSpans::new(pool),
+        }
+    }
+
+    /// Adds spans: the columns of [`super::search_plan::SearchPlan::summary`].
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.whole.add(batch)?;
+        let matches = batch
+            .columns()
+            .last()
+            .and_then(|last| last.as_boolean_opt());
+        let matches = matches.ok_or_else(|| Error::internal("spans without their matches"))?;
+        self.matching.add(&filter_record_batch(batch, matches)?)
+    }
+}
+
 /// Collects the spans of traces.
 #[derive(Debug)]
 pub(super) struct TraceSpans {
@@ -93,8 +122,7 @@ impl Texts {
 }
 
 impl TraceSpans {
-    /// None so far; what is collected counts against the memory of `pool`.
-    pub(super) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
+    fn new(pool: &Arc<dyn MemoryPool>) -> Self {
         Self {
             traces: HashMap::new(),
             texts: Texts::default(),
@@ -102,8 +130,8 @@ impl TraceSpans {
         }
     }
 
-    /// Adds spans: the columns of [`super::search_plan::SUMMARY_COLUMNS`].
-    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Adds spans: the columns of [`super::search_plan::SUMMARY_COLUMNS`], and more.
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         self.reservation
             .try_grow(batch.num_rows() * size_of::<SpanRow>())
             .map_err(Error::from)?;

@@ -269,9 +269,15 @@ fn register_trace_relations(
     lake: &Lake,
     spans: &Arc<SpansTable>,
 ) -> Result<()> {
+    /// Memory for each span that is worked through at a time, so that several statements that
+    /// work through as many have room.
+    const RANGE_ROW_BYTES: usize = 512;
+    let config = &lake.config().query;
     let scope = TraceScope {
-        margin: lake.config().query.trace_margin,
-        range_rows: lake.config().query.trace_range_rows,
+        margin: config.trace_margin,
+        range_rows: config
+            .trace_range_rows
+            .min(config.memory_limit_bytes / RANGE_ROW_BYTES),
     };
     let table = |relation: Arc<dyn TraceRelation>| -> Arc<dyn TableProvider> {
         let spans = Arc::clone(spans);
@@ -380,6 +386,7 @@ pub(super) fn searcher(lake: &Lake) -> LakeSearcher {
         state: state(lake),
         spans: spans_table(lake),
         log: Arc::clone(lake.log()),
+        rows: Arc::clone(lake.rows()),
         window_spans: lake.config().query.search_window_spans,
     }
 }

@@ -170,7 +170,7 @@ impl TraceLookup {
     pub(super) fn new(
         log: Arc<Log>,
         filters: Arc<TraceFilters>,
-        rows: TraceRows,
+        rows: Arc<TraceRows>,
         config: &QueryConfig,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -178,7 +178,7 @@ impl TraceLookup {
             cache: TraceCache::new(config.trace_cache_bytes, log.snapshot()),
             log,
             filters,
-            rows: Arc::new(rows),
+            rows,
             workers: config.threads.unwrap_or(cores).max(1),
         }
     }

@@ -40,7 +40,7 @@ pub use newest::NewestFirst;
 pub use provider::SpansTable;
 pub use stored_comparisons::StoredComparisons;
 pub use trace_ranges::TraceRange;
-pub use trace_rows::{TraceFile, TraceRows};
+pub use trace_rows::{SpanColumns, TraceFile, TraceRows};
 pub use trace_scan::{
     SpanReader, TraceScan, TraceScope, scan_column, stored_index, trace_scan_schema,
 };

@@ -4,6 +4,7 @@
 //! Read [`read_traces`]. A reader of all columns would do it on one core, and look through the
 //! pages of all of them for each that it decodes. Columns without a value are not read at all.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -28,6 +29,9 @@ const BATCH_ROWS: usize = 8192;
 
 /// Parts that the columns of a file are read in.
 const PARTS: usize = 8;
+
+/// Rows that are read at once, so that those of a very long trace need not be held together.
+const PIECE_ROWS: usize = 64 << 10;
 
 /// The columns of a file that are read.
 #[derive(Debug)]
@@ -119,24 +123,46 @@ fn is_null(metadata: &ParquetMetaData, root: usize) -> bool {
     })
 }
 
-/// The rows of a file that belong to the traces `ids`, which are sorted: the columns of `parts`,
-/// in batches. Without `pruning` every id is compared.
+/// Hands `take` the rows of a file that belong to the traces `ids`, which are sorted: the columns of
+/// `parts`, in batches. Without `pruning` every id is compared.
 pub(super) async fn read_traces(
     store: &Store,
     file: &Arc<LakeFile>,
     parts: &ColumnParts,
     ids: &[TraceId],
     pruning: bool,
-) -> Result<Vec<Vec<ArrayRef>>> {
+    mut take: impl FnMut(Vec<ArrayRef>) -> Result<()>,
+) -> Result<()> {
     let Some((rows, ids)) = find_rows(store, file, parts, ids, pruning).await? else {
-        return Ok(Vec::new());
+        return Ok(());
     };
     let rows = Arc::new(rows);
+    for start in (0..ids.len()).step_by(PIECE_ROWS) {
+        let count = PIECE_ROWS.min(ids.len() - start);
+        let rows = match count == ids.len() {
+            true => Arc::clone(&rows),
+            false => Arc::new(rows.piece(start..start + count)),
+        };
+        let ids = ids.slice(start, count);
+        let read = read_parts(store, file, &parts.parts, &rows).await?;
+        let batches = put_together(&ids, &read, &parts.places)?;
+        batches.into_iter().try_for_each(&mut take)?;
+    }
+    Ok(())
+}
+
+/// These rows of each part, in batches, several parts at once.
+async fn read_parts(
+    store: &Store,
+    file: &Arc<LakeFile>,
+    parts: &[Arc<Part>],
+    rows: &Arc<Rows>,
+) -> Result<Vec<Vec<RecordBatch>>> {
     // Dropping them stops them.
     let mut tasks = JoinSet::new();
-    for (index, part) in parts.parts.iter().enumerate() {
+    for (index, part) in parts.iter().enumerate() {
         let input = FileReader::new(store, file);
-        let (part, rows) = (Arc::clone(part), Arc::clone(&rows));
+        let (part, rows) = (Arc::clone(part), Arc::clone(rows));
         tasks.spawn(async move {
             let mut batches = Vec::new();
             for batch in rows.read(input, &part).await? {
@@ -146,13 +172,13 @@ pub(super) async fn read_traces(
             Ok::<_, Error>((index, batches))
         });
     }
-    let mut read = vec![Vec::new(); parts.parts.len()];
+    let mut read = vec![Vec::new(); parts.len()];
     while let Some(done) = tasks.join_next().await {
         let (index, batches) = done
             .map_err(|error| Error::internal("reading a file was stopped").with_source(error))??;
         read[index] = batches;
     }
-    put_together(&ids, &read, &parts.places)
+    Ok(read)
 }
 
 /// Rows of a file.
@@ -189,6 +215,17 @@ impl Rows {
                 None => passing,
             }),
             ..self
+        }
+    }
+
+    /// Those of them that stand at `places` among them all.
+    fn piece(&self, places: Range<usize>) -> Self {
+        let all = self.selection.as_ref().map_or(0, RowSelection::row_count);
+        let piece = RowSelection::from_consecutive_ranges(std::iter::once(places), all);
+        let selection = self.selection.as_ref();
+        Self {
+            row_groups: self.row_groups.clone(),
+            selection: selection.map(|rows| rows.and_then(&piece)),
         }
     }
 

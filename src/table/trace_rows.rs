@@ -8,8 +8,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion_datasource_parquet::apply_file_schema_type_coercions;
@@ -154,18 +155,43 @@ impl TraceRows {
 
     async fn read_runs(&self, file: &TraceFile) -> Result<Vec<(TraceId, RecordBatch)>> {
         let projection = self.projection_of(&file.file).await?;
-        let stored = read_traces(
+        let mut runs = Vec::new();
+        let read = read_traces(
             self.log.store(),
             &file.file,
             &projection.parts,
             &file.trace_ids,
             self.pruning,
+            |stored| projection.push_runs(stored, &mut runs),
         );
-        let mut runs = Vec::new();
-        for columns in stored.await? {
-            projection.push_runs(columns, &mut runs)?;
-        }
+        read.await?;
         Ok(runs)
+    }
+
+    /// Hands `take` certain columns of the rows of the file that belong to its traces, in batches.
+    pub async fn select(
+        &self,
+        file: &TraceFile,
+        columns: &SpanColumns,
+        mut take: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let read = async {
+            let metadata = self.metadata_of(&file.file).await?;
+            let projection = Projection::try_new(metadata, columns)?;
+            let read = read_traces(
+                self.log.store(),
+                &file.file,
+                &projection.parts,
+                &file.trace_ids,
+                self.pruning,
+                |stored| take(projection.rows(&projection.stored(stored)?)?),
+            );
+            read.await
+        };
+        let path = &file.file.path;
+        read.await.map_err(|error: Error| {
+            error.with_context(format!("cannot read a file of the lake; path=`{path}`"))
+        })
     }
 
     async fn projection_of(&self, file: &LakeFile) -> Result<Arc<Projection>> {
@@ -173,7 +199,8 @@ impl TraceRows {
         if let Some(projection) = known {
             return Ok(projection);
         }
-        let projection = Arc::new(Projection::try_new(self.metadata_of(file).await?)?);
+        let metadata = self.metadata_of(file).await?;
+        let projection = Arc::new(Projection::try_new(metadata, &SpanColumns::all())?);
         self.projections().put(&file.path, &projection);
         Ok(projection)
     }
@@ -211,34 +238,78 @@ impl TraceRows {
     }
 }
 
-/// How the stored columns of one file become those of `spans`.
+/// Expressions over the columns of `spans`, each with a name.
+#[derive(Debug, Clone)]
+pub struct SpanColumns {
+    schema: SchemaRef,
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl SpanColumns {
+    /// These expressions over [`logical_schema`].
+    pub fn try_new(columns: Vec<(String, Arc<dyn PhysicalExpr>)>) -> Result<Self> {
+        let spans = logical_schema();
+        let fields = columns.iter().map(|(name, expr)| {
+            let data_type = expr.data_type(&spans)?;
+            Ok(Field::new(name, data_type, true))
+        });
+        let fields = fields.collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            schema: Arc::new(Schema::new(fields)),
+            exprs: columns.into_iter().map(|(_, expr)| expr).collect(),
+        })
+    }
+
+    fn all() -> Self {
+        let schema = logical_schema();
+        let fields = schema.fields().iter().enumerate();
+        let columns = fields.map(|(index, field)| Column::new(field.name(), index));
+        Self {
+            exprs: columns.map(|column| Arc::new(column) as _).collect(),
+            schema,
+        }
+    }
+}
+
+/// The columns of a table and those that only its file has, whose texts are read as views.
+fn with_views(table: &Schema, file: &Schema) -> Schema {
+    let only_stored = file.fields().iter().filter(|field| {
+        field.data_type() == &DataType::Utf8 && table.field_with_name(field.name()).is_err()
+    });
+    let views = only_stored.map(|field| Field::new(field.name(), DataType::Utf8View, true).into());
+    let fields = table.fields().iter().cloned().chain(views);
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
+/// How the stored columns of one file become certain columns of spans.
 struct Projection {
     reader: ArrowReaderMetadata,
     parts: ColumnParts,
     /// The stored columns that are read.
     stored: SchemaRef,
-    /// Each logical column over `stored`.
+    /// Each column over `stored`.
     columns: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
     trace_id: usize,
 }
 
 impl Projection {
-    fn try_new(metadata: Arc<ParquetMetaData>) -> Result<Self> {
+    fn try_new(metadata: Arc<ParquetMetaData>, wanted: &SpanColumns) -> Result<Self> {
         let logical = logical_schema();
         let options = ArrowReaderOptions::new();
         let mut reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options.clone())?;
-        if let Some(coerced) = apply_file_schema_type_coercions(&logical, reader.schema()) {
+        let views = with_views(&logical, reader.schema());
+        if let Some(coerced) = apply_file_schema_type_coercions(&views, reader.schema()) {
             let options = options.with_schema(Arc::new(coerced));
             reader = ArrowReaderMetadata::try_new(metadata, options)?;
         }
         let stored = Arc::clone(reader.schema());
-        let adapter = SpanAdapterFactory.create(Arc::clone(&logical), Arc::clone(&stored))?;
-        let mut columns = Vec::with_capacity(logical.fields().len());
+        let adapter = SpanAdapterFactory.create(logical, Arc::clone(&stored))?;
+        let mut columns = Vec::with_capacity(wanted.exprs.len());
         let trace_id = stored.index_of(column::TRACE_ID)?;
         let mut roots = vec![trace_id];
-        for (index, field) in logical.fields().iter().enumerate() {
-            let logical = datafusion::physical_expr::expressions::Column::new(field.name(), index);
-            let expr = adapter.rewrite(Arc::new(logical))?;
+        for expr in &wanted.exprs {
+            let expr = adapter.rewrite(Arc::clone(expr))?;
             roots.extend(collect_columns(&expr).iter().map(|column| column.index()));
             columns.push(expr);
         }
@@ -255,6 +326,7 @@ impl Projection {
             reader,
             stored,
             columns,
+            schema: Arc::clone(&wanted.schema),
         })
     }
 
@@ -266,19 +338,29 @@ impl Projection {
         metadata + (self.columns.len() + self.stored.fields().len()) * COLUMN_BYTES
     }
 
+    /// Stored columns as a batch.
+    fn stored(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+        Ok(RecordBatch::try_new(Arc::clone(&self.stored), columns)?)
+    }
+
+    /// The columns wanted of a batch of stored ones.
+    fn rows(&self, stored: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self.columns.iter().map(|column| {
+            let value = column.evaluate(stored)?;
+            value.into_array(stored.num_rows())
+        });
+        let columns = columns.collect::<datafusion::common::Result<Vec<_>>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
     /// Adds the runs of one trace of a batch of stored columns.
     fn push_runs(
         &self,
         stored: Vec<ArrayRef>,
         runs: &mut Vec<(TraceId, RecordBatch)>,
     ) -> Result<()> {
-        let stored = RecordBatch::try_new(Arc::clone(&self.stored), stored)?;
-        let columns = self.columns.iter().map(|column| {
-            let value = column.evaluate(&stored)?;
-            value.into_array(stored.num_rows())
-        });
-        let columns = columns.collect::<datafusion::common::Result<Vec<_>>>()?;
-        let logical = RecordBatch::try_new(logical_schema(), columns)?;
+        let stored = self.stored(stored)?;
+        let rows = self.rows(&stored)?;
         let ids = stored.column(self.trace_id).as_fixed_size_binary();
         let mut start = 0;
         while start < ids.len() {
@@ -288,7 +370,7 @@ impl Projection {
                 .unwrap_or(ids.len());
             let bytes = id.try_into().ok().and_then(TraceId::from_bytes);
             let id = bytes.ok_or_else(|| Error::corrupt("a span has an invalid trace id"))?;
-            runs.push((id, logical.slice(start, end - start)));
+            runs.push((id, rows.slice(start, end - start)));
             start = end;
         }
         Ok(())
