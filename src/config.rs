@@ -214,7 +214,7 @@ impl Default for QueryConfig {
             threads: None,
             pruning: true,
             trace_margin: Duration::from_secs(3600),
-            trace_range_rows: 1 << 19,
+            trace_range_rows: 1 << 21,
             index: true,
             metadata_cache_bytes: 1 << 30,
             search_window_spans: 500_000,

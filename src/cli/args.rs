@@ -81,12 +81,12 @@ pub(crate) struct GlobalArgs {
         value_parser = parse_duration, default_value = "1h")]
     pub(crate) trace_margin: Duration,
 
-    /// Spans of whole traces that are worked through at a time
+    /// Spans of whole traces that are worked through at a time [default: 2097152; for serve 524288]
     ///
     /// Fewer take less memory and more reads; a trace with more is worked through by itself.
     #[arg(long, global = true, env = "TRACELAKE_TRACE_RANGE_ROWS", value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..), default_value_t = 1 << 19)]
-    pub(crate) trace_range_rows: u32,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) trace_range_rows: Option<u32>,
 
     /// What to log to standard error: off, error, warn, info, debug, trace [default: warn; for
     /// serve warn,tracelake=info]
@@ -104,7 +104,9 @@ impl GlobalArgs {
         config.query.spill_directory = self.spill_dir.clone();
         config.query.threads = self.threads.map(usize::from);
         config.query.trace_margin = self.trace_margin;
-        config.query.trace_range_rows = self.trace_range_rows as usize;
+        if let Some(rows) = self.trace_range_rows {
+            config.query.trace_range_rows = rows as usize;
+        }
         config
     }
 }

@@ -38,7 +38,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args, terminal: Terminal) -> Result<Exit> {
+/// Spans of whole traces that a statement of a server works through at a time, of which there are
+/// many at once.
+const SERVED_RANGE_ROWS: u32 = 1 << 19;
+
+fn run(mut args: Args, terminal: Terminal) -> Result<Exit> {
     let log = match (&args.global.log, &args.command) {
         (Some(log), _) => log,
         // Whoever runs a server wants to see that it runs.
@@ -46,6 +50,10 @@ fn run(args: Args, terminal: Terminal) -> Result<Exit> {
         (None, _) => "warn",
     };
     start_log(log, terminal)?;
+    if matches!(args.command, Command::Serve(_)) {
+        let rows = &mut args.global.trace_range_rows;
+        *rows = rows.or(Some(SERVED_RANGE_ROWS));
+    }
     let context = Context::try_new(&args.global, terminal)?;
     let result = match args.command {
         Command::Demo(args) => demo::run(&context, &args),
