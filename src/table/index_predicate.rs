@@ -101,19 +101,6 @@ impl IndexPredicate {
         !self.subjects.is_empty()
     }
 
-    /// Whether there is no condition of which indexes, and the bounds of files, know nothing.
-    pub(super) fn is_whole(&self) -> bool {
-        let mut open: Vec<&Condition> = self.conditions.iter().collect();
-        while let Some(condition) = open.pop() {
-            match condition {
-                Condition::Unknown => return false,
-                Condition::Time | Condition::Of(..) => {}
-                Condition::All(of) | Condition::Any(of) => open.extend(of),
-            }
-        }
-        true
-    }
-
     /// The number of conditions that are looked up.
     pub(super) fn term_count(&self) -> usize {
         let mut open: Vec<&Condition> = self.conditions.iter().collect();
@@ -477,10 +464,5 @@ mod tests {
         assert_eq!(predicate.subjects, [Subject::Operation]);
         assert_eq!(predicate.conditions.len(), 2);
         assert_eq!(predicate.term_count(), 1);
-        assert!(!predicate.is_whole());
-        let known = [filters[0].clone(), filters[2].clone()];
-        assert!(IndexPredicate::extract(&known).is_whole());
-        let or_unknown = filters[0].clone().or(filters[1].clone());
-        assert!(!IndexPredicate::extract(&[or_unknown]).is_whole());
     }
 }

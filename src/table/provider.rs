@@ -141,8 +141,7 @@ impl SpansTable {
         // Trace-id filters were asked, and cached, before the scan was planned.
         options.global.bloom_filter_on_read = false;
         options.global.pruning = self.pruning;
-        // What statistics of pages rule out makes the rest be read page by page.
-        options.global.enable_page_index = self.pruning && !plan.is_judged;
+        options.global.enable_page_index = self.pruning;
         let runtime = state.runtime_env();
         let store = runtime.object_store(&self.store_url)?;
         let metadata = runtime.cache_manager.get_file_metadata_cache();

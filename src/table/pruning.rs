@@ -28,9 +28,6 @@ pub(super) struct FilePlan {
     pub files: Vec<PlannedFile>,
     /// What each step removed.
     pub report: PruningReport,
-    /// Whether indexes judged all filters in all files that are left, which statistics of pages
-    /// cannot do better.
-    pub is_judged: bool,
 }
 
 /// A file to read.
@@ -120,7 +117,6 @@ pub(super) fn choose_files(snapshot: &Snapshot, predicate: &SpanPredicate) -> Fi
 pub(super) fn all_files(snapshot: &Snapshot) -> FilePlan {
     FilePlan {
         files: snapshot.files().map(PlannedFile::of_any_trace).collect(),
-        is_judged: false,
         report: PruningReport {
             considered: snapshot.file_count(),
             ..PruningReport::default()
@@ -132,7 +128,7 @@ pub(super) fn all_files(snapshot: &Snapshot) -> FilePlan {
 pub(super) fn files_of(files: &[Arc<LakeFile>]) -> FilePlan {
     FilePlan {
         files: files.iter().map(PlannedFile::of_any_trace).collect(),
-        ..FilePlan::default()
+        report: PruningReport::default(),
     }
 }
 
@@ -250,8 +246,6 @@ impl FilePlan {
             }
             self.files.push(planned);
         }
-        let mut files = self.files.iter();
-        self.is_judged = predicate.is_whole() && files.all(|file| !file.row_groups.is_empty());
         self.report.index_terms = predicate.term_count();
         self.report.index_rows = self.files.iter().map(PlannedFile::row_count).sum();
         Ok(self)
