@@ -193,7 +193,8 @@ pub struct QueryConfig {
     /// trace that begins or ends outside is whole. A trace longer than that may come out cut.
     pub trace_margin: Duration,
     /// Spans of the traces that are worked through at a time, at the most, where traces are not
-    /// larger. Fewer take less memory and more reads.
+    /// larger, and never more than one for each 512 bytes of the memory limit. Fewer take less
+    /// memory and more reads.
     pub trace_range_rows: usize,
     /// Whether the indexes of compacted files are used. Turning it off changes no answer.
     pub index: bool,

@@ -83,7 +83,8 @@ pub(crate) struct GlobalArgs {
 
     /// Spans of whole traces that are worked through at a time [default: 2097152; for serve 524288]
     ///
-    /// Fewer take less memory and more reads; a trace with more is worked through by itself.
+    /// Fewer take less memory and more reads; a trace with more is worked through by itself. Never
+    /// more than one for each 512 bytes of the memory limit.
     #[arg(long, global = true, env = "TRACELAKE_TRACE_RANGE_ROWS", value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) trace_range_rows: Option<u32>,

@@ -269,8 +269,8 @@ fn register_trace_relations(
     lake: &Lake,
     spans: &Arc<SpansTable>,
 ) -> Result<()> {
-    /// Memory for each span that is worked through at a time, so that several statements that
-    /// work through as many have room.
+    /// Of the memory limit, for each span that is worked through at a time: several statements may
+    /// work through as many.
     const RANGE_ROW_BYTES: usize = 512;
     let config = &lake.config().query;
     let scope = TraceScope {

@@ -185,7 +185,7 @@ fn read_ranges(path: &FsPath, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
             let message = format!("{size} bytes, of which {range:?} were wanted");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
-        // Not filled with zeros first, which takes about half as long as reading.
+        // Not filled with zeros first, as slices to read into would have to be.
         let mut bytes = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
         file.seek(SeekFrom::Start(range.start))?;
         (&file).take(length).read_to_end(&mut bytes)?;

@@ -328,3 +328,44 @@ fn put_together(
 fn uneven() -> Error {
     Error::internal("the columns of a file have different numbers of rows")
 }
+
+#[cfg(test)]
+mod tests {
+    use parquet::arrow::arrow_reader::RowSelector;
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_all_the_rows_in_order() {
+        let of_page = [
+            RowSelector::skip(3),
+            RowSelector::select(4),
+            RowSelector::skip(5),
+            RowSelector::select(6),
+            RowSelector::skip(2),
+        ];
+        let rows = Rows {
+            row_groups: vec![0, 2],
+            selection: Some(of_page.to_vec().into()),
+        };
+        let numbers = |rows: &Rows| -> Vec<usize> {
+            let mut at = 0;
+            let selectors = rows.selection.iter().flat_map(RowSelection::iter);
+            let ranges = selectors.map(|selector| {
+                at += selector.row_count;
+                let selected = if selector.skip { 0 } else { selector.row_count };
+                at - selected..at
+            });
+            ranges.flatten().collect()
+        };
+        let all = numbers(&rows);
+        assert_eq!(all.len(), 10);
+        for size in 1..=10 {
+            let pieces = (0..10)
+                .step_by(size)
+                .map(|start| rows.piece(start..(start + size).min(10)));
+            let pieces: Vec<usize> = pieces.flat_map(|piece| numbers(&piece)).collect();
+            assert_eq!(pieces, all, "{size}");
+        }
+    }
+}

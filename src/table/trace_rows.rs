@@ -146,25 +146,10 @@ impl TraceRows {
     /// The rows of the file that belong to its traces, with the columns of `spans`, in runs of
     /// one trace. A trace may come in several runs, one after another.
     pub async fn read(&self, file: &TraceFile) -> Result<Vec<(TraceId, RecordBatch)>> {
-        let runs = self.read_runs(file).await;
-        runs.map_err(|error| {
-            let path = &file.file.path;
-            error.with_context(format!("cannot read a file of the lake; path=`{path}`"))
-        })
-    }
-
-    async fn read_runs(&self, file: &TraceFile) -> Result<Vec<(TraceId, RecordBatch)>> {
-        let projection = self.projection_of(&file.file).await?;
         let mut runs = Vec::new();
-        let read = read_traces(
-            self.log.store(),
-            &file.file,
-            &projection.parts,
-            &file.trace_ids,
-            self.pruning,
-            |stored| projection.push_runs(stored, &mut runs),
-        );
-        read.await?;
+        let projection = self.projection_of(&file.file);
+        let take = |projection: &Projection, stored| projection.push_runs(stored, &mut runs);
+        self.read_with(file, projection, take).await?;
         Ok(runs)
     }
 
@@ -175,22 +160,42 @@ impl TraceRows {
         columns: &SpanColumns,
         mut take: impl FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        let read = async {
+        let projection = async {
             let metadata = self.metadata_of(&file.file).await?;
-            let projection = Projection::try_new(metadata, columns)?;
-            let read = read_traces(
-                self.log.store(),
+            Ok(Arc::new(Projection::try_new(metadata, columns)?))
+        };
+        let take = |projection: &Projection, stored| {
+            let stored = projection.stored(stored)?;
+            take(projection.rows(&stored)?)
+        };
+        self.read_with(file, projection, take).await
+    }
+
+    /// Hands `take` the stored columns that a projection of the file needs, in batches.
+    async fn read_with(
+        &self,
+        file: &TraceFile,
+        projection: impl Future<Output = Result<Arc<Projection>>>,
+        mut take: impl FnMut(&Projection, Vec<ArrayRef>) -> Result<()>,
+    ) -> Result<()> {
+        let read = async {
+            let projection = projection.await?;
+            let (store, parts) = (self.log.store(), &projection.parts);
+            let take = |stored| take(&projection, stored);
+            read_traces(
+                store,
                 &file.file,
-                &projection.parts,
+                parts,
                 &file.trace_ids,
                 self.pruning,
-                |stored| take(projection.rows(&projection.stored(stored)?)?),
-            );
-            read.await
+                take,
+            )
+            .await
         };
-        let path = &file.file.path;
+        // What is read may be too much for the query, which is no fault of the file.
         read.await.map_err(|error: Error| {
-            error.with_context(format!("cannot read a file of the lake; path=`{path}`"))
+            let path = &file.file.path;
+            error.with_context(format!("reading a file of the lake failed; path=`{path}`"))
         })
     }
 
