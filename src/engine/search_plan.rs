@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, TableSource, col, lit,
 };
 use datafusion::physical_expr::create_physical_expr;
+use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::prelude::coalesce;
 
 use crate::error::{Error, Result};
@@ -181,9 +182,10 @@ impl SearchPlan {
         let context = PhysicalPlanningContext::default();
         let columns = projection.expr.iter().map(|expr| {
             let name = expr.schema_name().to_string();
-            Ok((name, create_physical_expr(expr, spans, props, &context)?))
+            let expr = create_physical_expr(expr, spans, props, &context)?;
+            Ok(ProjectionExpr::new(expr, name))
         });
-        SpanColumns::try_new(columns.collect::<Result<_>>()?)
+        Ok(SpanColumns::try_new(columns.collect::<Result<_>>()?)?)
     }
 
     /// The traces found and their keys, of the matching spans in a window.

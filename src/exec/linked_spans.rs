@@ -3,12 +3,10 @@
 //! Read [`follow_links`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::Int8Type;
 use datafusion::common::Result;
-use datafusion::execution::TaskContext;
 use futures::TryStreamExt;
 
 use super::edge_finder::stored_links;
@@ -20,11 +18,7 @@ use crate::trace::LinkTarget;
 
 /// Looks up the spans to which CONSUMER spans of a range link, among all that the scan may read,
 /// so as far as its margin goes.
-pub(super) async fn follow_links(
-    scan: &TraceScan,
-    rows: &mut RangeRows,
-    context: &Arc<TaskContext>,
-) -> Result<()> {
+pub(super) async fn follow_links(scan: &TraceScan, rows: &mut RangeRows) -> Result<()> {
     let mut wanted = outgoing(rows);
     wanted.sort_unstable();
     wanted.dedup();
@@ -49,7 +43,7 @@ pub(super) async fn follow_links(
         if stretches.is_empty() {
             continue;
         }
-        let mut batches = scan.read(&reader, file, &stretches, Arc::clone(context))?;
+        let mut batches = scan.read(&reader, file, &stretches)?;
         while let Some(batch) = batches.try_next().await? {
             add_found(&batch, &wanted, rows, &mut linked)?;
         }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
-use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_expr::utils::collect_columns;
@@ -22,7 +21,7 @@ use super::relation::TraceRelation;
 use super::trace_selection::{Rising, TraceSelection};
 use crate::span::column;
 use crate::table::{
-    SpanReader, TraceRange, TraceScan, scan_column, stored_index, trace_scan_schema,
+    SpanReader, TraceRange, TraceScan, scan_column, span_column_schema, stored_index,
 };
 
 /// How many files of a range are read at the same time.
@@ -77,7 +76,7 @@ impl LoadPlan {
         for need in Needs::ALL.into_iter().filter(|need| needs.has(*need)) {
             needed.push(place(scan_column(need.index()?)));
         }
-        let schema = trace_scan_schema();
+        let schema = span_column_schema();
         let mut fields = Vec::with_capacity(passed.len());
         for (index, column) in passed.iter().enumerate() {
             let data_type = column.expr.data_type(&schema)?;
@@ -123,7 +122,6 @@ impl LoadPlan {
         &self,
         (scan, reader): (&TraceScan, &SpanReader),
         (range, selection): (&TraceRange, Option<&TraceSelection>),
-        context: &Arc<TaskContext>,
         reservation: &MemoryReservation,
     ) -> Result<RangeRows> {
         let files = (0..scan.file_count()).filter_map(|file| {
@@ -143,7 +141,7 @@ impl LoadPlan {
         };
         let mut batches = futures::stream::iter(files)
             .map(|(file, places)| {
-                let stream = scan.read(reader, file, &places, Arc::clone(context));
+                let stream = scan.read(reader, file, &places);
                 async move {
                     let mut stream = stream?;
                     let (mut batches, mut bytes) = (Vec::new(), 0);
@@ -180,7 +178,7 @@ impl LoadPlan {
         }
         rows.finish(&self.passed_schema)?;
         if self.follows_links {
-            follow_links(scan, &mut rows, context).await?;
+            follow_links(scan, &mut rows).await?;
         }
         rows.number_peers();
         Ok(rows)

@@ -25,7 +25,7 @@ use super::{
     CriticalPathsRelation, ServiceEdgesRelation, SpanTreeRelation, TraceExec, TracesRelation,
 };
 use crate::span::logical_schema;
-use crate::table::{SpansTable, TraceScope, trace_scan_schema};
+use crate::table::{SpansTable, TraceScope, span_column_schema};
 use crate::trace::EdgeMode;
 
 /// A relation whose rows follow from whole traces, one trace at a time.
@@ -214,7 +214,7 @@ impl TraceRelationTable {
         let Some(filter) = conjunction(small) else {
             return Ok(None);
         };
-        let schema = DFSchema::try_from(trace_scan_schema().as_ref().clone())?;
+        let schema = DFSchema::try_from(span_column_schema().as_ref().clone())?;
         state.create_physical_expr(filter, &schema).map(Some)
     }
 }

@@ -20,7 +20,7 @@ use super::needs::Needs;
 use super::range_rows::{RangeRows, TraceRows};
 use super::relation::{RelationRows, TraceRelation};
 use crate::span::{IdKind, column, logical_schema};
-use crate::table::{scan_column, stored_index, trace_scan_schema};
+use crate::table::{scan_column, span_column_schema, stored_index};
 use crate::trace::{EdgeKind, EdgeMode, NONE, ServiceEdge, UNFINISHED};
 
 /// A row a call: GROUP BY makes graphs of it.
@@ -52,7 +52,7 @@ impl ServiceEdgesRelation {
 
     /// What names the peer of a span.
     pub(super) fn peer_names(&self) -> Vec<ProjectionExpr> {
-        let schema = trace_scan_schema();
+        let schema = span_column_schema();
         let peers = self.mode.peer_keys().iter().filter_map(|key| {
             let attributes = logical_schema().index_of("attributes").ok()?;
             let arguments = vec![scan_column(attributes).expr, physical_lit(*key)];

@@ -335,7 +335,6 @@ impl ExecutionPlan for TraceExec {
             baseline: BaselineMetrics::new(&self.metrics, partition),
             trace_count: MetricBuilder::new(&self.metrics).counter("traces", partition),
             read_again: MetricBuilder::new(&self.metrics).counter("traces_read_again", partition),
-            context,
         };
         let stream = futures::stream::try_unfold(work, |mut work| async move {
             let batch = work.next_batch().await?;

@@ -14,7 +14,6 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::execution::TaskContext;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_expr::utils::collect_columns;
@@ -130,7 +129,6 @@ impl TraceFilters {
         &self,
         (scan, reader): (&TraceScan, &FilterReader),
         range: &TraceRange,
-        context: &Arc<TaskContext>,
     ) -> Result<Option<TraceSelection>> {
         let is_cut = self.by_start && scan.is_mostly_margin();
         if !is_cut && !self.says_something(scan)? {
@@ -145,7 +143,7 @@ impl TraceFilters {
         // The traces that have a span in the time asked for, or may have a row without one.
         let mut in_time: Vec<u128> = Vec::new();
         let mut runs = futures::stream::iter(0..scan.file_count())
-            .map(|file| self.runs(scan, reader, file, range, asked.as_deref(), context))
+            .map(|file| self.runs(scan, reader, file, range, asked.as_deref()))
             .buffered(FILE_READS);
         while let Some((runs, passes)) = runs.try_next().await? {
             passing.extend(passes);
@@ -174,7 +172,6 @@ impl TraceFilters {
         file: usize,
         range: &TraceRange,
         asked: Option<&[u128]>,
-        context: &Arc<TaskContext>,
     ) -> Result<(Vec<FileRun>, Vec<u128>)> {
         let stretches = scan.rows(file, range);
         let (mut runs, mut passes) = (Vec::<FileRun>::new(), Vec::new());
@@ -186,7 +183,7 @@ impl TraceFilters {
             Some(_) => &reader.ids,
             None => &reader.ids_and_filter,
         };
-        let mut batches = scan.read(reader, file, &stretches, Arc::clone(context))?;
+        let mut batches = scan.read(reader, file, &stretches)?;
         let mut places = Places::new(stretches);
         let mut traces = Vec::new();
         while let Some(batch) = batches.try_next().await? {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::common::Result;
-use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count};
 
@@ -26,7 +25,6 @@ use crate::table::TraceRange;
 /// the traces that turn out not to be simple, everything.
 pub(super) struct TraceWork {
     pub(super) exec: TraceExec,
-    pub(super) context: Arc<TaskContext>,
     pub(super) reservation: MemoryReservation,
     pub(super) batch_rows: usize,
     /// Rows still wanted.
@@ -88,7 +86,7 @@ impl TraceWork {
     async fn begin(&mut self, range: TraceRange) -> Result<()> {
         let exec = &self.exec;
         let scan = (exec.scan.as_ref(), &exec.filter_reader);
-        let selection = exec.filters.select(scan, &range, &self.context).await?;
+        let selection = exec.filters.select(scan, &range).await?;
         if selection.as_ref().is_some_and(|s| s.traces().is_empty()) {
             return Ok(());
         }
@@ -112,7 +110,6 @@ impl TraceWork {
             .load(
                 (&exec.scan, reader),
                 (&bounds, selection.as_ref()),
-                &self.context,
                 &self.reservation,
             )
             .await?;

@@ -78,6 +78,18 @@ impl ColumnPages {
         Ok((pages, selection.map(|_| selected)))
     }
 
+    /// How many rows were fetched.
+    pub fn row_count(&self) -> usize {
+        self.row_groups.iter().map(|group| group.row_count).sum()
+    }
+
+    /// How many bytes the pages take, as they are stored.
+    pub fn byte_count(&self) -> u64 {
+        let columns = self.row_groups.iter().flat_map(|group| &group.columns);
+        let pieces = columns.flat_map(|column| &column.bytes.pieces);
+        pieces.map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
     fn pages(&self, group: &FetchedRowGroup, leaf: usize) -> Result<Box<dyn PageReader>> {
         let place = self.layout.leaves().iter().position(|l| *l == leaf);
         let place = place.ok_or_else(|| {
@@ -104,7 +116,7 @@ impl ColumnPages {
 
 impl RowGroups for ColumnPages {
     fn num_rows(&self) -> usize {
-        self.row_groups.iter().map(|group| group.row_count).sum()
+        self.row_count()
     }
 
     fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>> {

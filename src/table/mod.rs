@@ -17,6 +17,8 @@ mod passing_rows;
 mod newest;
 mod item_filters;
 mod adapter;
+mod file_columns;
+mod footers;
 mod attribute_access;
 mod attribute_decode;
 mod decode;
@@ -31,6 +33,7 @@ mod catalog_entries;
 mod lake_maintenance;
 
 pub use catalog::{Catalog, CatalogTable};
+pub use file_columns::{SpanColumns, scan_column, span_column_schema, stored_index};
 pub use id_literals::IdLiterals;
 pub use item_filters::ItemFilters;
 pub use lake_files::LakeFiles;
@@ -40,7 +43,5 @@ pub use newest::NewestFirst;
 pub use provider::SpansTable;
 pub use stored_comparisons::StoredComparisons;
 pub use trace_ranges::TraceRange;
-pub use trace_rows::{SpanColumns, TraceFile, TraceRows};
-pub use trace_scan::{
-    SpanReader, TraceScan, TraceScope, scan_column, stored_index, trace_scan_schema,
-};
+pub use trace_rows::{TraceFile, TraceRows};
+pub use trace_scan::{SpanReader, TraceScan, TraceScope};

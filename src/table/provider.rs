@@ -24,12 +24,10 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::metrics::MetricBuilder;
-use datafusion_datasource_parquet::metadata::DFParquetMetadata;
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectMeta;
 
 use super::adapter::SpanAdapterFactory;
+use super::footers::{FOOTER_READS, footer, located};
 use super::index_predicate::IndexPredicate;
 use super::newest::Newest;
 use super::predicate::SpanPredicate;
@@ -37,9 +35,6 @@ use super::pruning::{FilePlan, PlannedFile, all_files, choose_files};
 use super::row_ranges::{row_ranges, with_index};
 use crate::span::{AttributeColumn, AttributeType, logical_schema};
 use crate::storage::{Indexes, LakeFile, Log, TraceFilters};
-
-/// How many footers are read at the same time.
-pub(super) const METADATA_READS: usize = 16;
 
 /// Columns whose values are long: not decoding them for rows that are ruled out pays.
 const LARGE_COLUMNS: [&str; 5] = [
@@ -124,7 +119,7 @@ impl SpansTable {
     }
 
     /// What reads the planned files as rows of `schema`.
-    pub(super) fn source(
+    fn source(
         &self,
         state: &dyn Session,
         schema: SchemaRef,
@@ -149,31 +144,13 @@ impl SpansTable {
         let source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(reader));
-        let report = &plan.report;
-        for (name, count) in [
-            ("files_considered", report.considered),
-            ("files_pruned_by_hour", report.by_hour),
-            ("files_pruned_by_bucket", report.by_bucket),
-            ("files_pruned_by_statistics", report.by_statistics),
-            ("files_pruned_by_trace_filter", report.by_trace_filter),
-            ("files_pruned_by_index", report.by_index),
-            ("files_pruned_by_newest", report.by_newest),
-            ("index_terms", report.index_terms),
-            (
-                "index_rows_left",
-                usize::try_from(report.index_rows).unwrap_or(usize::MAX),
-            ),
-        ] {
-            MetricBuilder::new(source.metrics())
-                .global_counter(name)
-                .add(count);
-        }
+        plan.report.record(source.metrics());
         Ok(source)
     }
 
     /// The columns of `schema`, and after them those of attributes that are text: the reader
     /// makes views of them only if it knows of them.
-    pub(super) fn with_text_attributes(&self, schema: SchemaRef) -> SchemaRef {
+    fn with_text_attributes(&self, schema: SchemaRef) -> SchemaRef {
         let snapshot = self.log.snapshot();
         let text = AttributeType::Text.data_type();
         let columns = snapshot.attribute_columns().iter().filter(|name| {
@@ -198,18 +175,15 @@ impl SpansTable {
         schema: &SchemaRef,
     ) -> Result<Vec<(u64, PartitionedFile)>> {
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let objects = self.log.store().objects();
+        let store = self.log.store();
         futures::stream::iter(files.to_vec())
             .map(|planned| {
-                let (objects, cache) = (Arc::clone(&objects), Arc::clone(&cache));
+                let cache = Arc::clone(&cache);
                 async move {
-                    let mut file = partitioned_file(&planned.file, schema)?;
+                    let mut file = partitioned_file(&planned.file, schema);
                     // With its page index: what reads the file takes it from the cache, and would
                     // fetch it by itself each time.
-                    let metadata = DFParquetMetadata::new(objects.as_ref(), &file.object_meta)
-                        .with_file_metadata_cache(Some(cache))
-                        .fetch_metadata()
-                        .await?;
+                    let metadata = footer(store, &planned.file, &cache).await?;
                     let mut access = None;
                     if !planned.trace_ids.is_empty() {
                         access = row_ranges(&metadata, &planned.trace_ids);
@@ -225,7 +199,7 @@ impl SpansTable {
                     Ok((planned.row_count(), file))
                 }
             })
-            .buffered(METADATA_READS)
+            .buffered(FOOTER_READS)
             .try_collect()
             .await
     }
@@ -325,22 +299,9 @@ fn filters_while_decoding(plan: &FilePlan, projection: Option<&Vec<usize>>) -> b
     plan.is_by_id() || projection.is_none_or(|columns| columns.iter().any(large))
 }
 
-fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> Result<PartitionedFile> {
-    Ok(PartitionedFile::new_from_meta(located(file)?)
-        .with_statistics(Arc::new(file_statistics(file, schema))))
-}
-
-/// Where a file lies, as the store and its caches know it.
-pub(super) fn located(file: &LakeFile) -> Result<ObjectMeta> {
-    Ok(ObjectMeta {
-        location: object_store::path::Path::parse(&file.path)?,
-        // Files are never changed in place, so a cache may trust path and size alone.
-        last_modified: chrono::DateTime::from_timestamp_millis(file.modified_ms)
-            .unwrap_or_default(),
-        size: file.size,
-        e_tag: None,
-        version: None,
-    })
+fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> PartitionedFile {
+    PartitionedFile::new_from_meta(located(file))
+        .with_statistics(Arc::new(file_statistics(file, schema)))
 }
 
 fn file_statistics(file: &LakeFile, schema: &SchemaRef) -> Statistics {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use futures::{StreamExt, TryStreamExt};
 
 use super::index_matches::{RowMatches, file_matches};
@@ -82,6 +83,29 @@ pub(super) struct PruningReport {
     pub index_terms: usize,
     /// The rows that indexes left of the files they were asked about.
     pub index_rows: u64,
+}
+
+impl PruningReport {
+    /// Adds what it says to the metrics of what reads the files that are left.
+    pub(super) fn record(&self, metrics: &ExecutionPlanMetricsSet) {
+        for (name, count) in [
+            ("files_considered", self.considered),
+            ("files_pruned_by_hour", self.by_hour),
+            ("files_pruned_by_bucket", self.by_bucket),
+            ("files_pruned_by_statistics", self.by_statistics),
+            ("files_pruned_by_trace_filter", self.by_trace_filter),
+            ("files_pruned_by_index", self.by_index),
+            ("files_pruned_by_newest", self.by_newest),
+            ("index_terms", self.index_terms),
+            (
+                "index_rows_left",
+                usize::try_from(self.index_rows).unwrap_or(usize::MAX),
+            ),
+        ] {
+            let metric = MetricBuilder::new(metrics).global_counter(name);
+            metric.add(count);
+        }
+    }
 }
 
 /// The files that hours, buckets and statistics cannot rule out.

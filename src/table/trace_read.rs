@@ -12,17 +12,15 @@ use arrow::array::{
 };
 use arrow::compute::{concat, filter};
 use arrow::datatypes::DataType;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ParquetRecordBatchReader, RowGroups, RowSelection,
-};
-use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::arrow::arrow_reader::RowSelection;
 use parquet::file::metadata::ParquetMetaData;
 use tokio::task::JoinSet;
 
+use super::file_columns::{FileSchema, StoredColumns};
 use super::row_ranges::row_ranges;
 use crate::error::{Error, Result};
 use crate::span::TraceId;
-use crate::storage::{ColumnPages, FileReader, LakeFile, PageLayout, Store};
+use crate::storage::{FileReader, LakeFile, Store};
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8192;
@@ -37,17 +35,10 @@ const PIECE_ROWS: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct ColumnParts {
     metadata: Arc<ParquetMetaData>,
-    trace_id: Part,
-    parts: Vec<Arc<Part>>,
+    trace_id: StoredColumns,
+    parts: Vec<Arc<StoredColumns>>,
     /// What stands in the place of each column, in order.
     places: Vec<Place>,
-}
-
-/// Columns that are read together.
-#[derive(Debug)]
-struct Part {
-    layout: Arc<PageLayout>,
-    levels: FieldLevels,
 }
 
 #[derive(Debug)]
@@ -59,36 +50,17 @@ enum Place {
     Null(DataType),
 }
 
-impl Part {
-    fn try_new(reader: &ArrowReaderMetadata, roots: &[usize]) -> Result<Self> {
-        let schema = reader.parquet_schema();
-        let mask = ProjectionMask::roots(schema, roots.iter().copied());
-        let leaves = (0..schema.num_columns()).filter(|leaf| mask.leaf_included(*leaf));
-        let layout = PageLayout::try_new(reader.metadata(), leaves.collect())?;
-        let fields = reader.schema().fields();
-        let levels = parquet_to_arrow_field_levels(schema, mask, Some(fields))?;
-        Ok(Self {
-            layout: Arc::new(layout),
-            levels,
-        })
-    }
-}
-
 impl ColumnParts {
     /// For the columns `roots` of a file, in order, of which one is `trace_id`.
-    pub(super) fn try_new(
-        reader: &ArrowReaderMetadata,
-        roots: &[usize],
-        trace_id: usize,
-    ) -> Result<Self> {
-        let metadata = Arc::clone(reader.metadata());
+    pub(super) fn try_new(file: &FileSchema, roots: &[usize], trace_id: usize) -> Result<Self> {
+        let metadata = Arc::clone(file.metadata());
         let mut places = Vec::with_capacity(roots.len());
         let mut read = Vec::new();
         for root in roots {
             places.push(if *root == trace_id {
                 Place::TraceId
             } else if is_null(&metadata, *root) {
-                Place::Null(reader.schema().field(*root).data_type().clone())
+                Place::Null(file.schema().field(*root).data_type().clone())
             } else {
                 read.push(*root);
                 Place::Read
@@ -97,10 +69,10 @@ impl ColumnParts {
         let size = read.len().div_ceil(PARTS).max(1);
         let parts = read
             .chunks(size)
-            .map(|roots| Part::try_new(reader, roots).map(Arc::new));
+            .map(|roots| StoredColumns::try_new(file, roots).map(Arc::new));
         Ok(Self {
-            trace_id: Part::try_new(reader, &[trace_id])?,
-            parts: parts.collect::<Result<_>>()?,
+            trace_id: StoredColumns::try_new(file, &[trace_id])?,
+            parts: parts.collect::<datafusion::common::Result<_>>()?,
             places,
             metadata,
         })
@@ -155,7 +127,7 @@ pub(super) async fn read_traces(
 async fn read_parts(
     store: &Store,
     file: &Arc<LakeFile>,
-    parts: &[Arc<Part>],
+    parts: &[Arc<StoredColumns>],
     rows: &Arc<Rows>,
 ) -> Result<Vec<Vec<RecordBatch>>> {
     // Dropping them stops them.
@@ -230,19 +202,15 @@ impl Rows {
     }
 
     /// Reads them, in batches.
-    async fn read(&self, mut input: FileReader, part: &Part) -> Result<ParquetRecordBatchReader> {
-        let (layout, selection) = (&part.layout, self.selection.as_ref());
-        let fetched = ColumnPages::fetch(&mut input, layout, &self.row_groups, selection);
-        let (pages, selection) = fetched.await?;
-        let selected = selection.as_ref().map(RowSelection::row_count);
-        // The reader makes room for a batch in every column, however few rows there are.
-        let batch_rows = selected.unwrap_or_else(|| pages.num_rows());
-        Ok(ParquetRecordBatchReader::try_new_with_row_groups(
-            &part.levels,
-            &pages,
-            batch_rows.clamp(1, BATCH_ROWS),
-            selection,
-        )?)
+    async fn read(
+        &self,
+        mut input: FileReader,
+        columns: &StoredColumns,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+        let selection = self.selection.as_ref();
+        let read = columns.read(&mut input, &self.row_groups, selection, BATCH_ROWS);
+        let (_, batches) = read.await?;
+        Ok(batches)
     }
 }
 

@@ -8,23 +8,15 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
-use datafusion::physical_plan::PhysicalExpr;
-use datafusion_datasource_parquet::apply_file_schema_type_coercions;
-use datafusion_datasource_parquet::metadata::DFParquetMetadata;
-use datafusion_physical_expr_adapter::PhysicalExprAdapterFactory;
 use lru::LruCache;
-use object_store::ObjectMeta;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::ParquetMetaData;
 
-use super::adapter::SpanAdapterFactory;
+use super::file_columns::{FileColumns, FileSchema, SpanColumns};
+use super::footers::{footer, while_reading};
 use super::trace_read::{ColumnParts, read_traces};
 use crate::error::{Error, Result};
-use crate::span::{TraceId, column, logical_schema};
+use crate::span::TraceId;
 use crate::storage::{Hour, LakeFile, Log, Snapshot, TraceFilters};
 
 /// Reads the rows of some traces, file by file.
@@ -147,9 +139,9 @@ impl TraceRows {
     /// one trace. A trace may come in several runs, one after another.
     pub async fn read(&self, file: &TraceFile) -> Result<Vec<(TraceId, RecordBatch)>> {
         let mut runs = Vec::new();
-        let projection = self.projection_of(&file.file);
-        let take = |projection: &Projection, stored| projection.push_runs(stored, &mut runs);
-        self.read_with(file, projection, take).await?;
+        let projection = self.projection_of(&file.file).await?;
+        let take = |stored| projection.push_runs(stored, &mut runs);
+        self.read_with(file, &projection, take).await?;
         Ok(runs)
     }
 
@@ -160,43 +152,26 @@ impl TraceRows {
         columns: &SpanColumns,
         mut take: impl FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        let projection = async {
-            let metadata = self.metadata_of(&file.file).await?;
-            Ok(Arc::new(Projection::try_new(metadata, columns)?))
+        let projection = self.project(&file.file, columns).await?;
+        let take = |stored| {
+            let stored = projection.columns.stored(stored)?;
+            take(projection.columns.rows(&stored)?)
         };
-        let take = |projection: &Projection, stored| {
-            let stored = projection.stored(stored)?;
-            take(projection.rows(&stored)?)
-        };
-        self.read_with(file, projection, take).await
+        self.read_with(file, &projection, take).await
     }
 
     /// Hands `take` the stored columns that a projection of the file needs, in batches.
     async fn read_with(
         &self,
         file: &TraceFile,
-        projection: impl Future<Output = Result<Arc<Projection>>>,
-        mut take: impl FnMut(&Projection, Vec<ArrayRef>) -> Result<()>,
+        projection: &Projection,
+        take: impl FnMut(Vec<ArrayRef>) -> Result<()>,
     ) -> Result<()> {
-        let read = async {
-            let projection = projection.await?;
-            let (store, parts) = (self.log.store(), &projection.parts);
-            let take = |stored| take(&projection, stored);
-            read_traces(
-                store,
-                &file.file,
-                parts,
-                &file.trace_ids,
-                self.pruning,
-                take,
-            )
-            .await
-        };
+        let (store, parts) = (self.log.store(), &projection.parts);
+        let TraceFile { file, trace_ids } = file;
+        let read = read_traces(store, file, parts, trace_ids, self.pruning, take).await;
         // What is read may be too much for the query, which is no fault of the file.
-        read.await.map_err(|error: Error| {
-            let path = &file.file.path;
-            error.with_context(format!("reading a file of the lake failed; path=`{path}`"))
-        })
+        read.map_err(|error| while_reading(file, error))
     }
 
     async fn projection_of(&self, file: &LakeFile) -> Result<Arc<Projection>> {
@@ -204,8 +179,7 @@ impl TraceRows {
         if let Some(projection) = known {
             return Ok(projection);
         }
-        let metadata = self.metadata_of(file).await?;
-        let projection = Arc::new(Projection::try_new(metadata, &SpanColumns::all())?);
+        let projection = self.project(file, &SpanColumns::all()).await?;
         self.projections().put(&file.path, &projection);
         Ok(projection)
     }
@@ -224,138 +198,37 @@ impl TraceRows {
         projections.unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn metadata_of(&self, file: &LakeFile) -> Result<Arc<ParquetMetaData>> {
-        let meta = ObjectMeta {
-            location: file.location(),
-            // Files are never changed in place, so a cache may trust path and size alone.
-            last_modified: chrono::DateTime::from_timestamp_millis(file.modified_ms)
-                .unwrap_or_default(),
-            size: file.size,
-            e_tag: None,
-            version: None,
-        };
-        let objects = self.log.store().objects();
-        let metadata = DFParquetMetadata::new(objects.as_ref(), &meta)
-            .with_file_metadata_cache(Some(Arc::clone(&self.metadata)))
-            .fetch_metadata()
-            .await?;
-        Ok(metadata)
+    /// How these columns are read from a file, worked out anew.
+    async fn project(&self, file: &LakeFile, columns: &SpanColumns) -> Result<Arc<Projection>> {
+        let metadata = footer(self.log.store(), file, &self.metadata).await?;
+        let projection = Projection::try_new(metadata, columns);
+        let projection = projection.map_err(|error| while_reading(file, error))?;
+        Ok(Arc::new(projection))
     }
 }
 
-/// Expressions over the columns of `spans`, each with a name.
-#[derive(Debug, Clone)]
-pub struct SpanColumns {
-    schema: SchemaRef,
-    exprs: Vec<Arc<dyn PhysicalExpr>>,
-}
-
-impl SpanColumns {
-    /// These expressions over [`logical_schema`].
-    pub fn try_new(columns: Vec<(String, Arc<dyn PhysicalExpr>)>) -> Result<Self> {
-        let spans = logical_schema();
-        let fields = columns.iter().map(|(name, expr)| {
-            let data_type = expr.data_type(&spans)?;
-            Ok(Field::new(name, data_type, true))
-        });
-        let fields = fields.collect::<Result<Vec<_>>>()?;
-        Ok(Self {
-            schema: Arc::new(Schema::new(fields)),
-            exprs: columns.into_iter().map(|(_, expr)| expr).collect(),
-        })
-    }
-
-    fn all() -> Self {
-        let schema = logical_schema();
-        let fields = schema.fields().iter().enumerate();
-        let columns = fields.map(|(index, field)| Column::new(field.name(), index));
-        Self {
-            exprs: columns.map(|column| Arc::new(column) as _).collect(),
-            schema,
-        }
-    }
-}
-
-/// The columns of a table and those that only its file has, whose texts are read as views.
-fn with_views(table: &Schema, file: &Schema) -> Schema {
-    let only_stored = file.fields().iter().filter(|field| {
-        field.data_type() == &DataType::Utf8 && table.field_with_name(field.name()).is_err()
-    });
-    let views = only_stored.map(|field| Field::new(field.name(), DataType::Utf8View, true).into());
-    let fields = table.fields().iter().cloned().chain(views);
-    Schema::new(fields.collect::<Vec<_>>())
-}
-
-/// How the stored columns of one file become certain columns of spans.
+/// How some columns of spans are read from one file.
 struct Projection {
-    reader: ArrowReaderMetadata,
+    metadata: Arc<ParquetMetaData>,
+    columns: FileColumns,
     parts: ColumnParts,
-    /// The stored columns that are read.
-    stored: SchemaRef,
-    /// Each column over `stored`.
-    columns: Vec<Arc<dyn PhysicalExpr>>,
-    schema: SchemaRef,
-    trace_id: usize,
 }
 
 impl Projection {
     fn try_new(metadata: Arc<ParquetMetaData>, wanted: &SpanColumns) -> Result<Self> {
-        let logical = logical_schema();
-        let options = ArrowReaderOptions::new();
-        let mut reader = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options.clone())?;
-        let views = with_views(&logical, reader.schema());
-        if let Some(coerced) = apply_file_schema_type_coercions(&views, reader.schema()) {
-            let options = options.with_schema(Arc::new(coerced));
-            reader = ArrowReaderMetadata::try_new(metadata, options)?;
-        }
-        let stored = Arc::clone(reader.schema());
-        let adapter = SpanAdapterFactory.create(logical, Arc::clone(&stored))?;
-        let mut columns = Vec::with_capacity(wanted.exprs.len());
-        let trace_id = stored.index_of(column::TRACE_ID)?;
-        let mut roots = vec![trace_id];
-        for expr in &wanted.exprs {
-            let expr = adapter.rewrite(Arc::clone(expr))?;
-            roots.extend(collect_columns(&expr).iter().map(|column| column.index()));
-            columns.push(expr);
-        }
-        roots.sort_unstable();
-        roots.dedup();
-        let stored = Arc::new(stored.project(&roots)?);
-        let columns = columns
-            .into_iter()
-            .map(|column| reassign_expr_columns(column, &stored))
-            .collect::<datafusion::common::Result<Vec<_>>>()?;
+        let file = FileSchema::try_new(Arc::clone(&metadata))?;
+        let columns = FileColumns::try_new(&file, wanted)?;
+        let roots = columns.roots();
         Ok(Self {
-            parts: ColumnParts::try_new(&reader, &roots, trace_id)?,
-            trace_id: stored.index_of(column::TRACE_ID)?,
-            reader,
-            stored,
+            parts: ColumnParts::try_new(&file, roots, roots[columns.trace_id()])?,
             columns,
-            schema: Arc::clone(&wanted.schema),
+            metadata,
         })
     }
 
     /// About how many bytes of memory it takes.
     fn byte_count(&self) -> usize {
-        /// A column's expressions and its place in schemas.
-        const COLUMN_BYTES: usize = 1024;
-        let metadata = self.reader.metadata().memory_size();
-        metadata + (self.columns.len() + self.stored.fields().len()) * COLUMN_BYTES
-    }
-
-    /// Stored columns as a batch.
-    fn stored(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-        Ok(RecordBatch::try_new(Arc::clone(&self.stored), columns)?)
-    }
-
-    /// The columns wanted of a batch of stored ones.
-    fn rows(&self, stored: &RecordBatch) -> Result<RecordBatch> {
-        let columns = self.columns.iter().map(|column| {
-            let value = column.evaluate(stored)?;
-            value.into_array(stored.num_rows())
-        });
-        let columns = columns.collect::<datafusion::common::Result<Vec<_>>>()?;
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+        self.metadata.memory_size() + self.columns.byte_count()
     }
 
     /// Adds the runs of one trace of a batch of stored columns.
@@ -364,9 +237,10 @@ impl Projection {
         stored: Vec<ArrayRef>,
         runs: &mut Vec<(TraceId, RecordBatch)>,
     ) -> Result<()> {
-        let stored = self.stored(stored)?;
-        let rows = self.rows(&stored)?;
-        let ids = stored.column(self.trace_id).as_fixed_size_binary();
+        let stored = self.columns.stored(stored)?;
+        let rows = self.columns.rows(&stored)?;
+        let ids = stored.column(self.columns.trace_id());
+        let ids = ids.as_fixed_size_binary();
         let mut start = 0;
         while start < ids.len() {
             let id = ids.value(start);

@@ -1,45 +1,40 @@
 //! Reads whole traces: the spans of a range of trace ids out of all files that may hold some.
 //!
-//! Read [`TraceScan`]. It plans like [`SpansTable`]'s own scan and reads with the same Parquet
-//! source, but hands out each file's rows by themselves and in the file's order, so that stored
-//! offsets between rows hold. What the rows of a trace mean is not known here.
+//! Read [`TraceScan`]. It plans like [`SpansTable`]'s own scan, but hands out each file's rows by
+//! themselves and in the file's order, so that stored offsets between rows hold. Every file is read
+//! once for each range of traces, so what there is to know of it is found out but once: a scan of
+//! DataFusion opens a file anew each time. What the rows of a trace mean is not known here.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use datafusion::catalog::Session;
-use datafusion::common::{Result, internal_err};
-use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
-use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
-};
-use datafusion::datasource::source::DataSourceExec;
-use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::metrics::MetricsSet;
-use datafusion_datasource_parquet::metadata::DFParquetMetadata;
-use futures::{StreamExt, TryStreamExt};
+use datafusion::physical_expr::projection::ProjectionExpr;
+use datafusion::physical_plan::metrics::{
+    Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
+};
+use futures::{Stream, StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::file::metadata::ParquetMetaData;
 use tokio::sync::OnceCell;
 
 use super::SpansTable;
-use super::adapter::SpanAdapterFactory;
+use super::file_columns::{
+    FileColumns, FileSchema, SpanColumns, StoredColumns, span_column_schema,
+};
+use super::footers::{FOOTER_READS, footer, while_reading};
 use super::index_predicate::IndexPredicate;
 use super::passing_rows::PassingRows;
 use super::predicate::SpanPredicate;
-use super::provider::{METADATA_READS, located};
 use super::pruning::PlannedFile;
 use super::trace_ranges::{TracePages, TraceRange, trace_ranges};
-use crate::span::{TraceId, logical_schema, storage_schema, stored_name};
-use crate::storage::{Indexes, LakeFile, Store};
+use crate::span::{TraceId, stored_name};
+use crate::storage::{FileReader, Indexes, LakeFile, Store};
 
 /// Bytes of the projected columns of a range, decoded, as far as footers tell.
 const MOST_RANGE_BYTES: u64 = 128 << 20;
@@ -63,8 +58,7 @@ pub struct TraceScope {
 /// The spans of a lake, trace by trace.
 #[derive(Debug)]
 pub struct TraceScan {
-    store_url: ObjectStoreUrl,
-    source: ParquetSource,
+    store: Store,
     files: Vec<TraceFile>,
     ranges: Vec<TraceRange>,
     trace_ids: Option<Arc<[TraceId]>>,
@@ -72,6 +66,8 @@ pub struct TraceScan {
     is_within_time: bool,
     pruning: bool,
     index: Option<SpanIndex>,
+    metrics: ExecutionPlanMetricsSet,
+    bytes_scanned: Count,
 }
 
 /// What indexes are asked for: rows that pass filters.
@@ -79,13 +75,11 @@ pub struct TraceScan {
 struct SpanIndex {
     predicate: IndexPredicate,
     indexes: Arc<Indexes>,
-    store: Store,
 }
 
 /// A file and where in it which traces lie.
 #[derive(Debug)]
 struct TraceFile {
-    file: PartitionedFile,
     metadata: Arc<ParquetMetaData>,
     pages: TracePages,
     /// Whether a span of it can start in the time asked for.
@@ -94,25 +88,9 @@ struct TraceFile {
     passing: OnceCell<Option<PassingRows>>,
 }
 
-/// The columns a [`TraceScan`] can read: those of `spans`, in their order, then the stored ones
-/// under names that SQL cannot say.
-pub fn trace_scan_schema() -> SchemaRef {
-    static SCHEMA: std::sync::LazyLock<SchemaRef> = std::sync::LazyLock::new(|| {
-        let stored = storage_schema();
-        let stored = stored.fields().iter().map(|field| {
-            let name = stored_name(field.name());
-            Arc::new(Field::new(name, field.data_type().clone(), true))
-        });
-        let logical = logical_schema();
-        let fields = logical.fields().iter().cloned().chain(stored);
-        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-    });
-    Arc::clone(&SCHEMA)
-}
-
 impl SpansTable {
     /// Plans reading the traces that filters on `trace_id` and `start_time` leave, whole as far
-    /// as `scope` goes, with the columns at these indices of [`trace_scan_schema`]. Of those, only
+    /// as `scope` goes, with the columns at these indices of [`span_column_schema`]. Of those, only
     /// such matter as have a span that passes `span_filters`.
     pub async fn scan_traces(
         &self,
@@ -141,12 +119,12 @@ impl SpansTable {
             let key = |planned: &PlannedFile| planned.file.min_ingested_micros;
             (key(a), &a.file.path).cmp(&(key(b), &b.file.path))
         });
-        let schema = self.with_text_attributes(trace_scan_schema());
         let is_within_time = plan.files.iter().all(|planned| {
             start_nanos.0 <= planned.file.min_start_nano
                 && planned.file.max_start_nano <= start_nanos.1
         });
-        let source = self.source(state, schema, &plan, false)?;
+        let metrics = ExecutionPlanMetricsSet::new();
+        plan.report.record(&metrics);
         let files = self.trace_files(state, &plan.files, start_nanos).await?;
         let ids: Option<Arc<[TraceId]>> = trace_ids.map(|ids| ids.into_iter().collect());
         let weights = files
@@ -158,8 +136,7 @@ impl SpansTable {
             .min(scope.range_rows.max(1) as u64);
         let ranges = trace_ranges(weights.collect(), most, state.config().target_partitions());
         Ok(TraceScan {
-            store_url: self.store_url.clone(),
-            source,
+            store: self.log.store().clone(),
             ranges,
             files,
             trace_ids: ids,
@@ -167,6 +144,8 @@ impl SpansTable {
             is_within_time,
             pruning: self.pruning,
             index: self.span_index(span_filters),
+            bytes_scanned: MetricBuilder::new(&metrics).global_counter("bytes_scanned"),
+            metrics,
         })
     }
 
@@ -176,7 +155,6 @@ impl SpansTable {
         predicate.is_useful().then(|| SpanIndex {
             predicate,
             indexes: Arc::clone(indexes),
-            store: self.log.store().clone(),
         })
     }
 
@@ -187,19 +165,14 @@ impl SpansTable {
         start_nanos: (i64, i64),
     ) -> Result<Vec<TraceFile>> {
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let objects = self.log.store().objects();
+        let store = self.log.store();
         futures::stream::iter(files.to_vec())
             .map(|planned| {
-                let (objects, cache) = (Arc::clone(&objects), Arc::clone(&cache));
+                let cache = Arc::clone(&cache);
                 async move {
-                    let file = PartitionedFile::new_from_meta(located(&planned.file)?);
-                    let metadata = DFParquetMetadata::new(objects.as_ref(), &file.object_meta)
-                        .with_file_metadata_cache(Some(cache))
-                        .fetch_metadata()
-                        .await?;
+                    let metadata = footer(store, &planned.file, &cache).await?;
                     let pages = TracePages::of(&metadata);
                     Ok(TraceFile {
-                        file,
                         metadata,
                         pages,
                         is_asked_for: planned.file.max_start_nano >= start_nanos.0
@@ -209,7 +182,7 @@ impl SpansTable {
                     })
                 }
             })
-            .buffered(METADATA_READS)
+            .buffered(FOOTER_READS)
             .try_collect()
             .await
     }
@@ -217,7 +190,7 @@ impl SpansTable {
 
 /// About how many bytes a row has in memory, by what footers say of the columns.
 fn row_bytes(files: &[TraceFile], columns: &[usize]) -> u64 {
-    let schema = trace_scan_schema();
+    let schema = span_column_schema();
     let wanted = |path: &str| {
         let name = path.split('.').next().unwrap_or_default();
         columns.iter().any(|index| {
@@ -291,7 +264,7 @@ impl TraceScan {
 
     /// What reading has counted so far, and what planning ruled out.
     pub fn metrics(&self) -> MetricsSet {
-        self.source.metrics().clone_inner()
+        self.metrics.clone_inner()
     }
 
     /// The rows of a file, in stretches, that can hold traces of a range.
@@ -319,7 +292,7 @@ impl TraceScan {
             return Ok(None);
         };
         let passing = file.passing.get_or_try_init(|| async {
-            let file = index.indexes.of_file(&index.store, &file.lake_file);
+            let file = index.indexes.of_file(&self.store, &file.lake_file);
             PassingRows::of(&index.predicate, &file).await
         });
         let passing = passing.await?.as_ref();
@@ -337,13 +310,13 @@ impl TraceScan {
         file.map_or_else(Vec::new, |file| file.pages.rows(&all, Some(trace_ids)))
     }
 
-    /// What reads these expressions over [`trace_scan_schema`], each with its name.
+    /// What reads these expressions over [`span_column_schema`], each with its name.
     pub fn reader(&self, columns: Vec<ProjectionExpr>) -> Result<SpanReader> {
-        let projection = ProjectionExprs::new(columns);
-        match self.source.try_pushdown_projection(&projection)? {
-            Some(source) => Ok(SpanReader { source }),
-            None => internal_err!("the scan of spans takes no projection"),
-        }
+        let files = self.files.iter().map(|_| OnceLock::new());
+        Ok(SpanReader {
+            columns: SpanColumns::try_new(columns)?,
+            files: files.collect(),
+        })
     }
 
     /// Reads these rows of a file, in order.
@@ -352,34 +325,84 @@ impl TraceScan {
         reader: &SpanReader,
         file: usize,
         rows: &[Range<u64>],
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let file = &self.files[file];
-        let groups = file.metadata.row_groups();
-        let total = u64::try_from(file.metadata.file_metadata().num_rows()).unwrap_or(0);
-        let selection = selection(rows, total);
-        let access = ParquetAccessPlan::try_new_from_overall_row_selection(selection, groups)?;
-        let group = FileGroup::new(vec![file.file.clone().with_extension(access)]);
-        let source = Arc::clone(&reader.source);
-        let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
-            .with_file_groups(vec![group])
-            .with_batch_size(Some(BATCH_ROWS))
-            .with_expr_adapter(Some(Arc::new(SpanAdapterFactory)))
-            .build();
-        DataSourceExec::from_data_source(config).execute(0, context)
+    ) -> Result<impl Stream<Item = Result<RecordBatch>> + Send + Unpin + use<>> {
+        let TraceFile {
+            metadata,
+            lake_file,
+            ..
+        } = &self.files[file];
+        let columns = reader.of_file(file, metadata)?;
+        let input = FileReader::new(&self.store, lake_file);
+        let groups = selections(rows, metadata);
+        let bytes_scanned = self.bytes_scanned.clone();
+        let batches = futures::stream::iter(groups).then(move |(group, rows)| {
+            let (columns, mut input) = (Arc::clone(&columns), input.clone());
+            let bytes_scanned = bytes_scanned.clone();
+            async move {
+                let (bytes, batches) = columns
+                    .stored
+                    .read(&mut input, &[group], Some(&rows), BATCH_ROWS)
+                    .await?;
+                bytes_scanned.add(usize::try_from(bytes).unwrap_or(usize::MAX));
+                let batches = batches.map(move |batch| {
+                    let (_, stored, _) = batch?.into_parts();
+                    columns.file.rows(&columns.file.stored(stored)?)
+                });
+                Ok::<_, DataFusionError>(futures::stream::iter(batches))
+            }
+        });
+        let lake_file = Arc::clone(lake_file);
+        let named = move |error: DataFusionError| while_reading(&lake_file, error.into()).into();
+        let batches = batches.try_flatten().then(|batch| async {
+            // Whoever asked to stop is heard between batches.
+            tokio::task::yield_now().await;
+            batch
+        });
+        Ok(Box::pin(batches.map_err(named)))
     }
 }
 
 /// Reads certain columns of spans, and expressions over them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SpanReader {
-    source: Arc<dyn FileSource>,
+    columns: SpanColumns,
+    /// How they are read from each file, once one is.
+    files: Arc<[OnceLock<Arc<ReadColumns>>]>,
 }
 
-impl std::fmt::Debug for SpanReader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SpanReader").finish_non_exhaustive()
+#[derive(Debug)]
+struct ReadColumns {
+    stored: StoredColumns,
+    file: FileColumns,
+}
+
+impl SpanReader {
+    fn of_file(&self, file: usize, metadata: &Arc<ParquetMetaData>) -> Result<Arc<ReadColumns>> {
+        if let Some(known) = self.files[file].get() {
+            return Ok(Arc::clone(known));
+        }
+        let schema = FileSchema::try_new(Arc::clone(metadata))?;
+        let columns = FileColumns::try_new(&schema, &self.columns)?;
+        let columns = ReadColumns {
+            stored: StoredColumns::try_new(&schema, columns.roots())?,
+            file: columns,
+        };
+        Ok(Arc::clone(
+            self.files[file].get_or_init(|| Arc::new(columns)),
+        ))
     }
+}
+
+/// The row groups in which some of `rows` lie, each with those of its rows.
+fn selections(rows: &[Range<u64>], metadata: &ParquetMetaData) -> Vec<(usize, RowSelection)> {
+    let total = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
+    let mut rest = selection(rows, total);
+    let groups = metadata.row_groups().iter().enumerate();
+    let groups = groups.map(|(index, group)| {
+        let count = usize::try_from(group.num_rows()).unwrap_or(0);
+        (index, rest.split_off(count))
+    });
+    groups.filter(|(_, rows)| rows.selects_any()).collect()
 }
 
 fn selection(rows: &[Range<u64>], total: u64) -> RowSelection {
@@ -393,16 +416,4 @@ fn selection(rows: &[Range<u64>], total: u64) -> RowSelection {
     }
     selectors.push(RowSelector::skip(count(total - at)));
     RowSelection::from(selectors)
-}
-
-/// The index of a stored column in [`trace_scan_schema`].
-pub fn stored_index(name: &str) -> Result<usize> {
-    Ok(trace_scan_schema().index_of(&stored_name(name))?)
-}
-
-/// The column at an index of [`trace_scan_schema`], for a [`SpanReader`].
-pub fn scan_column(index: usize) -> ProjectionExpr {
-    let schema = trace_scan_schema();
-    let name = schema.field(index).name();
-    ProjectionExpr::new(Arc::new(Column::new(name, index)), name.clone())
 }
