@@ -27,6 +27,9 @@ use crate::error::Error;
 use crate::span::{column, logical_schema, storage_schema, stored_name};
 use crate::storage::{ColumnPages, FileReader, PageLayout};
 
+/// Rows of a batch: a reader makes room for one in every column.
+const BATCH_ROWS: usize = 8192;
+
 /// The columns that can be read of spans: those of `spans`, in their order, then the stored ones
 /// under names that SQL cannot say.
 pub fn span_column_schema() -> SchemaRef {
@@ -148,13 +151,12 @@ impl StoredColumns {
     }
 
     /// Fetches rows of row groups, all of them where no selection is given; how many bytes it
-    /// took, and a reader of batches of at most so many rows.
+    /// took, and the batches.
     pub(super) async fn read(
         &self,
         input: &mut FileReader,
         row_groups: &[usize],
         selection: Option<&RowSelection>,
-        most_rows: usize,
     ) -> crate::Result<(
         u64,
         impl Iterator<Item = crate::Result<RecordBatch>> + use<>,
@@ -162,12 +164,12 @@ impl StoredColumns {
         let fetched = ColumnPages::fetch(input, &self.layout, row_groups, selection);
         let (pages, selection) = fetched.await?;
         let selected = selection.as_ref().map(RowSelection::row_count);
-        // The reader makes room for a batch in every column, however few rows there are.
+        // However few rows there are, there would be room for all of a batch.
         let batch_rows = selected.unwrap_or_else(|| pages.row_count());
         let reader = ParquetRecordBatchReader::try_new_with_row_groups(
             &self.levels,
             &pages,
-            batch_rows.clamp(1, most_rows),
+            batch_rows.clamp(1, BATCH_ROWS),
             selection,
         )?;
         Ok((pages.byte_count(), Decoded(Some(reader))))

@@ -22,9 +22,6 @@ use crate::error::{Error, Result};
 use crate::span::TraceId;
 use crate::storage::{FileReader, LakeFile, Store};
 
-/// Rows of a batch.
-const BATCH_ROWS: usize = 8192;
-
 /// Parts that the columns of a file are read in.
 const PARTS: usize = 8;
 
@@ -208,7 +205,7 @@ impl Rows {
         columns: &StoredColumns,
     ) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
         let selection = self.selection.as_ref();
-        let read = columns.read(&mut input, &self.row_groups, selection, BATCH_ROWS);
+        let read = columns.read(&mut input, &self.row_groups, selection);
         let (_, batches) = read.await?;
         Ok(batches)
     }

@@ -42,9 +42,6 @@ const MOST_RANGE_BYTES: u64 = 128 << 20;
 /// Rows of a range at least where columns are wide, so that pages are not read again and again.
 const LEAST_RANGE_ROWS: u64 = 16 << 10;
 
-/// Rows of a batch: traces are gathered from them, so larger ones cost nothing.
-const BATCH_ROWS: usize = 16 << 10;
-
 /// How a relation over traces reads.
 #[derive(Debug, Clone, Copy)]
 pub struct TraceScope {
@@ -341,7 +338,7 @@ impl TraceScan {
             async move {
                 let (bytes, batches) = columns
                     .stored
-                    .read(&mut input, &[group], Some(&rows), BATCH_ROWS)
+                    .read(&mut input, &[group], Some(&rows))
                     .await?;
                 bytes_scanned.add(usize::try_from(bytes).unwrap_or(usize::MAX));
                 let batches = batches.map(move |batch| {
@@ -353,12 +350,9 @@ impl TraceScan {
         });
         let lake_file = Arc::clone(lake_file);
         let named = move |error: DataFusionError| while_reading(&lake_file, error.into()).into();
-        let batches = batches.try_flatten().then(|batch| async {
-            // Whoever asked to stop is heard between batches.
-            tokio::task::yield_now().await;
-            batch
-        });
-        Ok(Box::pin(batches.map_err(named)))
+        // Once fetched, a row group is decoded without a break: files that are read at the same
+        // time would otherwise all hold the room that a reader takes for a batch.
+        Ok(Box::pin(batches.try_flatten().map_err(named)))
     }
 }
 

@@ -83,15 +83,15 @@ impl Arguments {
         }
     }
 
-    /// The same call for a few traces at a time.
-    pub(super) fn parts(&self, at_once: usize) -> Vec<Self> {
-        let parts = self.trace_ids.chunks(at_once.max(1));
-        parts
-            .map(|trace_ids| Self {
-                trace_ids: trace_ids.to_vec(),
-                ..self.clone()
-            })
-            .collect()
+    /// The same call for the first few of its traces, which it is then without.
+    pub(super) fn split_first(&mut self, trace_count: usize) -> Self {
+        let rest = self
+            .trace_ids
+            .split_off(trace_count.min(self.trace_ids.len()));
+        Self {
+            trace_ids: std::mem::replace(&mut self.trace_ids, rest),
+            ..self.clone()
+        }
     }
 }
 

@@ -16,13 +16,18 @@ use datafusion::logical_expr::{Documentation, Expr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, TryStreamExt};
 
 use super::arguments::{Arguments, Call, Parameter};
-use super::trace_reader::TraceReader;
+use super::trace_reader::{CountedReader, TraceReader};
 
-/// Traces that are read together where a call names many.
-const TRACES_AT_ONCE: usize = 32;
+/// Traces that are read together first where a call names many, and at the most: the more are read
+/// together, the fewer times is each file read.
+const FIRST_TRACES: usize = 32;
+const MOST_TRACES: usize = 512;
+
+/// Spans of the traces that are read together, going by those that were read before.
+const SPANS_AT_ONCE: usize = 32 << 10;
 
 /// A table function over traces by their ids.
 ///
@@ -139,18 +144,20 @@ impl PartitionStream for TraceRows {
 
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let takes_list = self.function.parameters().contains(&Parameter::Traces);
-        let at_once = if takes_list {
-            TRACES_AT_ONCE
-        } else {
-            usize::MAX
-        };
-        let parts = self.arguments.parts(at_once);
+        let at_once = if takes_list { FIRST_TRACES } else { usize::MAX };
         let (function, reader) = (Arc::clone(&self.function), Arc::clone(&self.reader));
-        let batches = futures::stream::iter(parts).then(move |part| {
+        let begin = (self.arguments.clone(), at_once);
+        let batches = futures::stream::try_unfold(begin, move |(mut left, at_once)| {
             let (function, reader) = (Arc::clone(&function), Arc::clone(&reader));
             async move {
-                let rows = function.rows(reader.as_ref(), &part).await;
-                rows.map_err(DataFusionError::from)
+                if left.trace_ids.is_empty() {
+                    return Ok::<_, DataFusionError>(None);
+                }
+                let part = left.split_first(at_once);
+                let reader = CountedReader::new(reader.as_ref());
+                let rows = function.rows(&reader, &part).await?;
+                let at_once = traces_at_once(part.trace_ids.len(), reader.span_count());
+                Ok(Some((rows, (left, at_once))))
             }
             .boxed()
         });
@@ -163,8 +170,30 @@ impl PartitionStream for TraceRows {
     }
 }
 
+/// How many traces to read together after so many of so many spans.
+fn traces_at_once(trace_count: usize, span_count: usize) -> usize {
+    let fit = SPANS_AT_ONCE.saturating_mul(trace_count) / span_count.max(1);
+    fit.clamp(1, MOST_TRACES.min(2 * trace_count))
+}
+
 /// A batch in pieces of at most so many rows.
 fn pieces(batch: RecordBatch, most: usize) -> impl Iterator<Item = RecordBatch> + Send {
     let starts = (0..batch.num_rows()).step_by(most);
     starts.map(move |start| batch.slice(start, most.min(batch.num_rows() - start)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_traces_are_read_together_while_they_are_small() {
+        let mut at_once = FIRST_TRACES;
+        let mut sizes = Vec::new();
+        for spans_of_one in [20, 20, 0, 20, 20, 1_000, 1_000_000, 1_000_000, 10] {
+            at_once = traces_at_once(at_once, at_once * spans_of_one);
+            sizes.push(at_once);
+        }
+        assert_eq!(sizes, [64, 128, 256, 512, 512, 32, 1, 1, 2]);
+    }
 }
