@@ -239,6 +239,11 @@ fn kind_of(error: &datafusion::error::DataFusionError) -> ErrorKind {
         Df::SQL(..) | Df::Plan(_) | Df::SchemaError(..) | Df::Configuration(_) => {
             ErrorKind::InvalidInput
         }
+        Df::ArrowError(error, _)
+            if matches!(**error, arrow::error::ArrowError::ParquetError(_)) =>
+        {
+            ErrorKind::Corrupt
+        }
         // What fails while rows are computed (a cast, a division by zero) is the query's fault.
         Df::Execution(_) | Df::ArrowError(..) => ErrorKind::InvalidInput,
         Df::NotImplemented(_) => ErrorKind::Unsupported,

@@ -2,6 +2,7 @@
 
 mod lake;
 mod parameters;
+mod query_stream;
 mod session;
 mod statement_memory;
 mod nested_json;
@@ -37,8 +38,9 @@ pub use lake::{AppendOutcome, Lake};
 pub use lake_stats::LakeStats;
 pub use maintenance::{CompactionReport, CompactionStep, ExpiryReport};
 pub use nested_json::NestedAsJson;
+pub use query_stream::QueryStream;
 pub use received::Receipt;
-pub use session::{QueryStream, Session, SessionOptions, Statement};
+pub use session::{Session, SessionOptions, Statement};
 pub use time_range_stats::StatsOptions;
 pub use trace_cache::TraceCacheStatistics;
 pub use trace_lookup::{FoundTraces, LookupOptions, MissingFile};

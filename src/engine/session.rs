@@ -3,17 +3,14 @@
 //! Read [`Session`]: SQL text goes in, a stream of rows comes out. REPL, servers and tests use
 //! this one builder.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::config::Dialect;
 use datafusion::datasource::MemTable;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
@@ -24,12 +21,12 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement as ParsedStatement};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use futures::{Stream, TryStreamExt};
 
 use super::aliases::resolve_aliases;
 use super::dashboard_views::resolve_view_names;
 use super::lake_searcher::LakeSearcher;
 use super::parameters::with_parameters;
+use super::query_stream::QueryStream;
 use super::statement_memory::limited_runtime;
 use super::{Lake, views};
 use crate::error::{Error, Result};
@@ -227,11 +224,7 @@ impl Session {
         if let Some(limit) = self.options.statement_memory_bytes {
             task = task.with_runtime(limited_runtime(self.lake.runtime(), limit));
         }
-        let stream = datafusion::physical_plan::execute_stream(plan, Arc::new(task))?;
-        Ok(QueryStream {
-            schema: stream.schema(),
-            stream,
-        })
+        QueryStream::start(plan, Arc::new(task))
     }
 
     fn refuse_writes(&self, plan: &LogicalPlan) -> Result<()> {
@@ -439,31 +432,4 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules.insert(at, Arc::new(NewestFirst));
     rules.insert(at, Arc::new(ItemFilters));
     rules
-}
-
-/// The rows of a running statement. Dropping it cancels the statement.
-pub struct QueryStream {
-    schema: SchemaRef,
-    stream: SendableRecordBatchStream,
-}
-
-impl QueryStream {
-    /// The columns of the result.
-    pub fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    /// All rows. They must fit into memory.
-    pub async fn collect(self) -> Result<Vec<RecordBatch>> {
-        Ok(self.stream.try_collect().await?)
-    }
-}
-
-impl Stream for QueryStream {
-    type Item = Result<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let batch = self.stream.as_mut().poll_next(context);
-        batch.map(|batch| batch.map(|batch| batch.map_err(Error::from)))
-    }
 }

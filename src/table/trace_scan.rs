@@ -328,8 +328,10 @@ impl TraceScan {
             lake_file,
             ..
         } = &self.files[file];
-        let columns = reader.of_file(file, metadata)?;
-        let input = FileReader::new(&self.store, lake_file);
+        let lake_file = Arc::clone(lake_file);
+        let input = FileReader::new(&self.store, &lake_file);
+        let named = move |error: DataFusionError| while_reading(&lake_file, error.into()).into();
+        let columns = reader.of_file(file, metadata).map_err(&named)?;
         let groups = selections(rows, metadata);
         let bytes_scanned = self.bytes_scanned.clone();
         let batches = futures::stream::iter(groups).then(move |(group, rows)| {
@@ -348,8 +350,6 @@ impl TraceScan {
                 Ok::<_, DataFusionError>(futures::stream::iter(batches))
             }
         });
-        let lake_file = Arc::clone(lake_file);
-        let named = move |error: DataFusionError| while_reading(&lake_file, error.into()).into();
         // Once fetched, a row group is decoded without a break: files that are read at the same
         // time would otherwise all hold the room that a reader takes for a batch.
         Ok(Box::pin(batches.try_flatten().map_err(named)))

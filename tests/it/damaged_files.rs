@@ -18,6 +18,25 @@ const QUESTIONS: [&str; 3] = [
     "SELECT * FROM service_edges",
 ];
 
+fn config() -> Config {
+    Config {
+        query: QueryConfig::default(),
+        ..small_files(true)
+    }
+}
+
+/// The URL of a compacted lake in a directory, and the path of its largest file.
+async fn workload_lake(directory: &tempfile::TempDir) -> (String, String) {
+    let url = directory.path().to_string_lossy().into_owned();
+    let lake = Lake::create(&url, config()).await.unwrap();
+    fill_with_workload(&lake).await;
+    lake.compact(Arc::new(|_| ())).await.unwrap();
+    let session = lake.session().await.unwrap();
+    let largest = "SELECT path FROM lake_files ORDER BY byte_count DESC LIMIT 1";
+    let path = rows(&session, largest).await.remove(0).remove(0);
+    (url, path)
+}
+
 async fn ask(lake: &Lake, sql: &str) -> Result<()> {
     let session = lake.session().await?;
     session.query(sql, &[]).await?.collect().await?;
@@ -52,17 +71,7 @@ fn damaged(kept: &[u8], places: Range<usize>, random: &mut SmallRng) -> Vec<u8> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_file_is_named_by_whoever_reads_traces() {
     let directory = tempfile::tempdir().unwrap();
-    let url = directory.path().to_string_lossy().into_owned();
-    let config = || Config {
-        query: QueryConfig::default(),
-        ..small_files(true)
-    };
-    let lake = Lake::create(&url, config()).await.unwrap();
-    fill_with_workload(&lake).await;
-    lake.compact(Arc::new(|_| ())).await.unwrap();
-    let session = lake.session().await.unwrap();
-    let largest = "SELECT path FROM lake_files ORDER BY byte_count DESC LIMIT 1";
-    let path = rows(&session, largest).await.remove(0).remove(0);
+    let (url, path) = workload_lake(&directory).await;
     let file = directory.path().join(&path);
     let kept = fs::read(&file).unwrap();
     let mut random = SmallRng::seed_from_u64(1);
@@ -79,4 +88,18 @@ async fn a_damaged_file_is_named_by_whoever_reads_traces() {
         }
     }
     assert!(failed > 30, "{failed} of 60 were noticed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_names_the_files_it_was_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let (url, path) = workload_lake(&directory).await;
+    let file = directory.path().join(&path);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[4..20_000].fill(0);
+    fs::write(&file, bytes).unwrap();
+    let lake = Lake::open(&url, config()).await.unwrap();
+    let error = ask(&lake, "SELECT * FROM spans").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    assert!(error.message().contains(&path), "{error}");
 }
