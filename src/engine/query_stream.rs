@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -71,10 +72,11 @@ impl Stream for QueryStream {
         let polled = catch_unwind(AssertUnwindSafe(|| stream.poll_next_unpin(context)));
         let error = match polled {
             Ok(Poll::Ready(Some(Err(error)))) => {
+                // Those of the lake itself name the file.
+                let is_own = matches!(error.find_root(), DataFusionError::External(_));
                 let error = Error::from(error);
-                let is_named = error.message().contains("path=`");
                 match error.kind() {
-                    ErrorKind::Corrupt if !is_named => self.name_files(error),
+                    ErrorKind::Corrupt if !is_own => self.name_files(error),
                     _ => error,
                 }
             }
@@ -102,8 +104,8 @@ fn message(panic: &(dyn std::any::Any + Send)) -> &str {
 fn files_at_hand(plan: &dyn ExecutionPlan) -> BTreeSet<String> {
     let mut opened: BTreeMap<Option<usize>, Vec<String>> = BTreeMap::new();
     for metric in plan.metrics().iter().flat_map(|metrics| metrics.iter()) {
-        let label = metric.labels().iter();
-        let Some(label) = label.into_iter().find(|label| label.name() == "filename") else {
+        let mut labels = metric.labels().iter();
+        let Some(label) = labels.find(|label| label.name() == "filename") else {
             continue;
         };
         let files = opened.entry(metric.partition()).or_default();

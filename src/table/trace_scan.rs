@@ -330,21 +330,24 @@ impl TraceScan {
         } = &self.files[file];
         let lake_file = Arc::clone(lake_file);
         let input = FileReader::new(&self.store, &lake_file);
-        let named = move |error: DataFusionError| while_reading(&lake_file, error.into()).into();
-        let columns = reader.of_file(file, metadata).map_err(&named)?;
+        let columns = reader.of_file(file, metadata);
+        let columns = columns.map_err(|error| while_reading(&lake_file, error.into()))?;
         let groups = selections(rows, metadata);
         let bytes_scanned = self.bytes_scanned.clone();
         let batches = futures::stream::iter(groups).then(move |(group, rows)| {
             let (columns, mut input) = (Arc::clone(&columns), input.clone());
-            let bytes_scanned = bytes_scanned.clone();
+            let (lake_file, bytes_scanned) = (Arc::clone(&lake_file), bytes_scanned.clone());
             async move {
-                let (bytes, batches) = columns
-                    .stored
-                    .read(&mut input, &[group], Some(&rows))
-                    .await?;
+                let groups = [group];
+                let read = columns.stored.read(&mut input, &groups, Some(&rows));
+                let (bytes, batches) = read
+                    .await
+                    .map_err(|error| while_reading(&lake_file, error))?;
                 bytes_scanned.add(usize::try_from(bytes).unwrap_or(usize::MAX));
                 let batches = batches.map(move |batch| {
-                    let (_, stored, _) = batch?.into_parts();
+                    let batch = batch.map_err(|error| while_reading(&lake_file, error))?;
+                    let (_, stored, _) = batch.into_parts();
+                    // What goes wrong in an expression is no fault of the file.
                     columns.file.rows(&columns.file.stored(stored)?)
                 });
                 Ok::<_, DataFusionError>(futures::stream::iter(batches))
@@ -352,7 +355,7 @@ impl TraceScan {
         });
         // Once fetched, a row group is decoded without a break: files that are read at the same
         // time would otherwise all hold the room that a reader takes for a batch.
-        Ok(Box::pin(batches.try_flatten().map_err(named)))
+        Ok(Box::pin(batches.try_flatten()))
     }
 }
 

@@ -103,3 +103,16 @@ async fn a_scan_names_the_files_it_was_reading() {
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     assert!(error.message().contains(&path), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_query_gets_wrong_is_not_blamed_on_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (url, _) = workload_lake(&directory).await;
+    let lake = Lake::open(&url, config()).await.unwrap();
+    for relation in ["span_tree", "spans"] {
+        let sql = format!("SELECT trace_id FROM {relation} WHERE CAST(name AS BIGINT) = 1");
+        let error = ask(&lake, &sql).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+        assert!(!error.message().contains(".parquet"), "{error}");
+    }
+}
