@@ -153,7 +153,12 @@ QUERIES = {
         "FROM spans WHERE kind = 'SERVER' GROUP BY 1, 2 ORDER BY 1, 2",
         "SELECT ServiceName, epoch_ns(Timestamp) // 300000000000 AS bucket, count(*) AS n, "
         "avg((StatusCode = 'Error')::INT) AS err, quantile_cont(Duration, [0.5, 0.95, 0.99]) AS q "
-        "FROM spans WHERE SpanKind = 'Server' GROUP BY 1, 2 ORDER BY 1, 2"),
+        "FROM spans WHERE SpanKind = 'Server' GROUP BY 1, 2 ORDER BY 1, 2",
+        # A bin as a time: its number, which compares, takes date_bin and a division besides.
+        "SELECT service_name, date_bin(INTERVAL '5 minutes', start_time) AS bucket, "
+        "count(*) AS n, avg(CASE WHEN has_error THEN 1.0 ELSE 0.0 END) AS err, "
+        "quantile_cont(duration_nano, [0.5, 0.95, 0.99]) AS q "
+        "FROM spans WHERE kind = 'SERVER' GROUP BY 1, 2 ORDER BY 1, 2"),
     "q6": Query(
         "SELECT p.service_name AS caller, c.service_name AS callee, count(*) AS calls, "
         "count(*) FILTER (WHERE c.status_code = 'ERROR') AS errors FROM spans c JOIN spans p "
