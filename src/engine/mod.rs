@@ -22,6 +22,7 @@ mod search;
 mod search_plan;
 mod search_window;
 mod search_spans;
+mod search_terms;
 mod lake_searcher;
 mod trace_cache;
 mod trace_lookup;

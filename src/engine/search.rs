@@ -18,8 +18,8 @@ use futures::{Stream, TryStreamExt};
 
 use super::Lake;
 use super::lake_searcher::LakeSearcher;
-use super::search_plan::{SearchPlan, Slice, TimeWindow};
-use super::search_spans::FoundSpans;
+use super::search_plan::{PLACE_COLUMNS, SUMMARY_COLUMNS, SearchPlan, Slice, TimeWindow};
+use super::search_spans::{FoundSpans, matching};
 use super::search_window::windows;
 use crate::error::Result;
 use crate::functions::table::TraceSearcher;
@@ -311,9 +311,7 @@ impl<'a> Search<'a> {
         let wanted = fetch - newest.found.len();
         let mut span_count = wanted.saturating_mul(SPANS_PER_TRACE);
         while newest.found.len() < fetch {
-            let mut some = self
-                .found(&self.plan.newest_spans(window, span_count)?)
-                .await?;
+            let mut some = self.newest_spans(window, span_count).await?;
             let is_last = some.len() < span_count;
             if !is_last && let Some(oldest) = some.last().map(|span| span.key) {
                 // Others may have started in the same moment.
@@ -330,6 +328,25 @@ impl<'a> Search<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The traces of the newest matching spans in a window, the newest first.
+    async fn newest_spans(&self, window: TimeWindow, fetch: usize) -> Result<Vec<Found>> {
+        let LakeSearcher { state, spans, .. } = self.searcher;
+        let matches = self.plan.matches(state, &PLACE_COLUMNS, window)?;
+        let metadata = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let rows = spans.few_rows(&matches.filters, fetch, &matches.columns, &metadata);
+        // To plan a query takes longer than to read a few rows.
+        let Some(rows) = rows.await? else {
+            return self.found(&self.plan.newest_spans(window, fetch)?).await;
+        };
+        let mut newest = Vec::new();
+        for batch in rows {
+            self.add_found(&matching(&batch)?, &mut newest)?;
+        }
+        newest.sort_by_key(|span| Reverse(span.key));
+        newest.truncate(fetch);
+        Ok(newest)
     }
 
     /// Those of some traces that were not seen and stand behind the cursor, each once.
@@ -366,15 +383,21 @@ impl<'a> Search<'a> {
         let mut rows = self.run(plan).await?;
         let mut found = Vec::new();
         while let Some(batch) = rows.try_next().await? {
-            let ids = batch.column(0).as_string_view();
-            for (row, id) in ids.iter().enumerate() {
-                found.push(Found {
-                    trace_id: TraceId::parse(id.unwrap_or_default())?,
-                    key: self.key(&batch, row),
-                });
-            }
+            self.add_found(&batch, &mut found)?;
         }
         Ok(found)
+    }
+
+    /// Adds traces with their keys.
+    fn add_found(&self, batch: &RecordBatch, found: &mut Vec<Found>) -> Result<()> {
+        let ids = batch.column(0).as_string_view();
+        for (row, id) in ids.iter().enumerate() {
+            found.push(Found {
+                trace_id: TraceId::parse(id.unwrap_or_default())?,
+                key: self.key(batch, row),
+            });
+        }
+        Ok(())
     }
 
     fn key(&self, batch: &RecordBatch, row: usize) -> i64 {
@@ -392,11 +415,12 @@ impl<'a> Search<'a> {
         }
         let ids: Vec<TraceId> = found.iter().map(|trace| trace.trace_id).collect();
         let state = &self.searcher.state;
-        let columns = self.plan.summary(state)?;
+        let range = self.plan.range();
+        let matches = self.plan.matches(state, &SUMMARY_COLUMNS, range)?;
         let mut spans = FoundSpans::new(&state.runtime_env().memory_pool);
         let read = self
             .searcher
-            .read_spans(ids, &columns, |batch| spans.add(&batch));
+            .read_spans(ids, &matches.columns, |batch| spans.add(&batch));
         read.await?;
         let FoundSpans {
             mut whole,

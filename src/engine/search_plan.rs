@@ -1,32 +1,25 @@
-//! A search as expressions and plans over `spans`.
+//! A search as plans over `spans`, and as columns of spans that are read without a plan.
 //!
-//! Read [`SearchPlan`]. Conditions become the expressions SQL text would become, columns and
-//! `attribute(…)`, so that the index, typed columns and pruning apply; no text is ever pasted.
+//! Read [`SearchPlan`].
 
 use std::sync::Arc;
 
-use arrow::array::StringArray;
-use arrow::compute::regexp_is_match_scalar;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
-use datafusion::functions::string::expr_fn::starts_with;
 use datafusion::functions_aggregate::expr_fn::{bool_or, count, max};
-use datafusion::logical_expr::expr_fn::binary_expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, Operator, ScalarUDF, TableSource, col, lit,
-};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource, col, lit};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::prelude::coalesce;
 
+use super::search_terms::{all_of, any_of, terms};
 use crate::error::{Error, Result};
-use crate::functions::scalar::{AnyAttributeFunc, AttributeFunc, whole_match};
-use crate::search::{
-    AttributeCondition, AttributeScope, AttributeTest, AttributeValue, Condition, Cursor, Matching,
-    SearchOrder, SpanName, TraceQuery,
-};
-use crate::span::{AttributeOutput, TraceId};
+use crate::search::{Cursor, Matching, SearchOrder, TraceQuery};
+use crate::span::TraceId;
 use crate::table::SpanColumns;
 
 /// The column of what an order compares.
@@ -46,6 +39,9 @@ pub(super) const SUMMARY_COLUMNS: [&str; 10] = [
     "ingested_at",
 ];
 
+/// The columns of a span that tell the place of its trace among the newest.
+pub(super) const PLACE_COLUMNS: [&str; 2] = ["trace_id", "start_time"];
+
 /// The column of whether a span matches.
 const MATCHES: &str = "matches";
 
@@ -63,6 +59,14 @@ pub(super) struct Slice {
     pub(super) after: Option<Cursor>,
     pub(super) skip: usize,
     pub(super) fetch: usize,
+}
+
+/// Columns of spans, and what those that match fulfil.
+pub(super) struct Matches {
+    /// The columns asked for, then whether the span matches.
+    pub(super) columns: SpanColumns,
+    /// Of a span that matches each of these is true.
+    pub(super) filters: Vec<Expr>,
 }
 
 /// The expressions of one search, made once.
@@ -106,11 +110,12 @@ impl SearchPlan {
         self.page_of(self.grouped(slice.window)?, slice)
     }
 
-    /// The traces of the newest matching spans in a window, a row a span, the newest first.
+    /// The traces of the newest matching spans in a window, a row a span, the newest first:
+    /// [`PLACE_COLUMNS`].
     pub(super) fn newest_spans(&self, window: TimeWindow, fetch: usize) -> Result<LogicalPlan> {
         let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
         let plan = plan.filter(self.matching(window))?;
-        let plan = plan.project(vec![col("trace_id"), col("start_time")])?;
+        let plan = plan.project(PLACE_COLUMNS.map(col))?;
         // By time alone: that is how the table knows that older spans need not be read.
         let plan = plan.sort_with_limit(vec![col("start_time").sort(false, false)], Some(fetch))?;
         Ok(plan.build()?)
@@ -164,28 +169,44 @@ impl SearchPlan {
         Ok(plan.build()?)
     }
 
-    /// What is read of the spans of found traces: [`SUMMARY_COLUMNS`], then whether the span
-    /// matches.
-    pub(super) fn summary(&self, state: &SessionState) -> Result<SpanColumns> {
-        let columns = SUMMARY_COLUMNS.into_iter().map(col);
-        let columns = columns.chain([self.matching(self.range).alias(MATCHES)]);
+    /// What is read without planning a query: some columns of spans, then whether the span matches
+    /// and starts in the window.
+    pub(super) fn matches(
+        &self,
+        state: &SessionState,
+        columns: &[&str],
+        window: TimeWindow,
+    ) -> Result<Matches> {
         let plan = LogicalPlanBuilder::scan("spans", Arc::clone(&self.spans), None)?;
-        let plan = plan.project(columns.collect::<Vec<_>>())?.build()?;
+        let plan = plan.filter(self.matching(window))?.build()?;
         // As a query's expressions are: what attributes are compared with decides how they are
-        // read.
-        let (analyzer, options) = (state.analyzer(), state.config_options());
-        let analyzed = analyzer.execute_and_check(plan, options, |_, _| {})?;
-        let LogicalPlan::Projection(projection) = analyzed else {
-            return Err(Error::internal("expressions over spans are no projection"));
+        // read, and indexes are asked about constants.
+        let options = state.config_options();
+        let analyzed = state
+            .analyzer()
+            .execute_and_check(plan, options, |_, _| {})?;
+        let LogicalPlan::Filter(filter) = analyzed else {
+            return Err(Error::internal("a condition on spans is no filter"));
         };
-        let (spans, props) = (projection.input.schema(), state.execution_props());
-        let context = PhysicalPlanningContext::default();
-        let columns = projection.expr.iter().map(|expr| {
-            let name = expr.schema_name().to_string();
-            let expr = create_physical_expr(expr, spans, props, &context)?;
+        let spans = filter.input.schema();
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::clone(spans))
+            .with_config_options(Arc::clone(options))
+            .build();
+        let matching = ExprSimplifier::new(context).simplify(filter.predicate)?;
+        let (props, context) = (state.execution_props(), PhysicalPlanningContext::default());
+        let mut filters = split_conjunction_owned(matching.clone());
+        // Of which no index would know that it always holds.
+        filters.retain(|filter| *filter != lit(true));
+        let columns = columns.iter().map(|name| (*name, col(*name)));
+        let columns = columns.chain([(MATCHES, matching)]).map(|(name, expr)| {
+            let expr = create_physical_expr(&expr, spans, props, &context)?;
             Ok(ProjectionExpr::new(expr, name))
         });
-        Ok(SpanColumns::try_new(columns.collect::<Result<_>>()?)?)
+        Ok(Matches {
+            columns: SpanColumns::try_new(columns.collect::<Result<_>>()?)?,
+            filters,
+        })
     }
 
     /// The traces found and their keys, of the matching spans in a window.
@@ -280,202 +301,4 @@ fn time(nano: i64) -> Expr {
         Some(nano),
         Some("UTC".into()),
     ))
-}
-
-fn all_of(terms: impl IntoIterator<Item = Expr>) -> Expr {
-    joined(terms.into_iter().collect(), Expr::and).unwrap_or_else(|| lit(true))
-}
-
-fn any_of(terms: impl IntoIterator<Item = Expr>) -> Option<Expr> {
-    joined(terms.into_iter().collect(), Expr::or)
-}
-
-/// Terms joined in pairs and pairs of pairs: many of them make no deep expression.
-fn joined(mut terms: Vec<Expr>, join: fn(Expr, Expr) -> Expr) -> Option<Expr> {
-    while terms.len() > 1 {
-        let mut pairs = Vec::with_capacity(terms.len().div_ceil(2));
-        let mut rest = terms.into_iter();
-        while let Some(first) = rest.next() {
-            pairs.push(match rest.next() {
-                Some(second) => join(first, second),
-                None => first,
-            });
-        }
-        terms = pairs;
-    }
-    terms.pop()
-}
-
-/// What is asked of spans besides their time, each as an expression.
-fn terms(query: &TraceQuery) -> Result<Vec<Expr>> {
-    let mut terms = Vec::new();
-    if let Some(service) = &query.service_name {
-        terms.push(col("service_name").eq(lit(service.as_str())));
-    }
-    match &query.span_name {
-        Some(SpanName::Exact(name)) => terms.push(col("name").eq(lit(name.as_str()))),
-        Some(SpanName::Prefix(prefix)) => {
-            terms.push(starts_with(col("name"), lit(prefix.as_str())));
-        }
-        None => {}
-    }
-    if let Some(kind) = query.kind {
-        terms.push(col("kind").eq(lit(kind.name())));
-    }
-    if let Some(code) = query.status_code {
-        terms.push(col("status_code").eq(lit(code.name())));
-    }
-    let least = query.min_duration_nano;
-    let least = least.map(|nano| col("duration_nano").gt_eq(lit(nano)));
-    let most = query.max_duration_nano;
-    let most = most.map(|nano| col("duration_nano").lt_eq(lit(nano)));
-    // Both ends together are one condition: a span within them.
-    terms.extend(least.into_iter().chain(most).reduce(Expr::and));
-    let attributes = Attributes::default();
-    if let Some(condition) = &query.condition {
-        for term in condition.terms() {
-            terms.push(attributes.condition(term)?);
-        }
-    }
-    Ok(terms)
-}
-
-/// Makes expressions of conditions on attributes.
-struct Attributes {
-    text: Arc<ScalarUDF>,
-    exists: Arc<ScalarUDF>,
-    any: Arc<ScalarUDF>,
-}
-
-impl Default for Attributes {
-    fn default() -> Self {
-        let attribute = |output| Arc::new(ScalarUDF::from(AttributeFunc::new(output)));
-        Self {
-            text: attribute(AttributeOutput::Text),
-            exists: attribute(AttributeOutput::Exists),
-            any: Arc::new(ScalarUDF::from(AnyAttributeFunc::default())),
-        }
-    }
-}
-
-impl Attributes {
-    /// The expression of a condition; recursion goes as deep as a valid condition does.
-    fn condition(&self, condition: &Condition) -> Result<Expr> {
-        Ok(match condition {
-            Condition::Attribute(attribute) => self.attribute(attribute)?,
-            Condition::And(all) => {
-                let all = all.iter().map(|inner| self.condition(inner));
-                all_of(all.collect::<Result<Vec<_>>>()?)
-            }
-            Condition::Or(any) => {
-                let any = any.iter().map(|inner| self.condition(inner));
-                let any = any.collect::<Result<Vec<_>>>()?;
-                any_of(any).unwrap_or_else(|| lit(false))
-            }
-            Condition::Not(inner) => Expr::IsNotTrue(Box::new(self.condition(inner)?)),
-        })
-    }
-
-    fn attribute(&self, attribute: &AttributeCondition) -> Result<Expr> {
-        use AttributeScope::{Any, Event, Link, Resource, Scope, Span};
-        let AttributeCondition { scope, key, test } = attribute;
-        if let AttributeTest::Matches(pattern) = test {
-            check_pattern(pattern)?;
-        }
-        let of_object = |column: &str| self.test(column, key, test);
-        let of_list = |column: &str| self.any_test(column, key, test);
-        Ok(match scope {
-            Span => of_object("attributes"),
-            Resource => of_object("resource_attributes"),
-            Scope => of_object("scope_attributes"),
-            Event => of_list("events"),
-            Link => of_list("links"),
-            Any => of_object("attributes")
-                .or(of_object("resource_attributes"))
-                .or(of_object("scope_attributes"))
-                .or(of_list("events"))
-                .or(of_list("links")),
-        })
-    }
-
-    /// A test of one key of the elements of a list.
-    fn any_test(&self, column: &str, key: &str, test: &AttributeTest) -> Expr {
-        let (name, values) = match test {
-            AttributeTest::Exists => ("exists", Vec::new()),
-            AttributeTest::Equal(value) => ("=", vec![literal(value)]),
-            AttributeTest::NotEqual(value) => ("!=", vec![literal(value)]),
-            AttributeTest::Less(number) => ("<", vec![lit(*number)]),
-            AttributeTest::LessOrEqual(number) => ("<=", vec![lit(*number)]),
-            AttributeTest::Greater(number) => (">", vec![lit(*number)]),
-            AttributeTest::GreaterOrEqual(number) => (">=", vec![lit(*number)]),
-            AttributeTest::In(values) => ("in", values.iter().map(literal).collect()),
-            AttributeTest::Prefix(prefix) => ("^=", vec![lit(prefix.as_str())]),
-            AttributeTest::Matches(pattern) => ("=~", vec![lit(pattern.as_str())]),
-        };
-        let mut arguments = vec![col(column), lit(key), lit(name)];
-        arguments.extend(values);
-        self.any.call(arguments)
-    }
-
-    /// A test of one key of a column of JSON objects.
-    fn test(&self, column: &str, key: &str, test: &AttributeTest) -> Expr {
-        let arguments = vec![col(column), lit(key)];
-        if *test == AttributeTest::Exists {
-            return self.exists.call(arguments);
-        }
-        let value = self.text.call(arguments);
-        match test {
-            AttributeTest::Exists => value.is_not_null(),
-            AttributeTest::Equal(other) => value.eq(literal(other)),
-            AttributeTest::NotEqual(other) => value.not_eq(literal(other)),
-            AttributeTest::Less(number) => value.lt(lit(*number)),
-            AttributeTest::LessOrEqual(number) => value.lt_eq(lit(*number)),
-            AttributeTest::Greater(number) => value.gt(lit(*number)),
-            AttributeTest::GreaterOrEqual(number) => value.gt_eq(lit(*number)),
-            AttributeTest::In(values) => one_of(&value, values),
-            AttributeTest::Prefix(prefix) => starts_with(value, lit(prefix.as_str())),
-            AttributeTest::Matches(pattern) => {
-                binary_expr(value, Operator::RegexMatch, lit(whole_match(pattern)))
-            }
-        }
-    }
-}
-
-/// Numbers are compared as numbers and the rest as texts, so they are two lists.
-fn one_of(value: &Expr, values: &[AttributeValue]) -> Expr {
-    let numbers: Vec<Expr> = values
-        .iter()
-        .filter_map(AttributeValue::as_number)
-        .map(lit)
-        .collect();
-    let texts: Vec<Expr> = values
-        .iter()
-        .filter(|value| value.as_number().is_none())
-        .map(|value| lit(value.to_text()))
-        .collect();
-    let lists = [numbers, texts].into_iter().filter(|list| !list.is_empty());
-    lists
-        .map(|list| value.clone().in_list(list, false))
-        .reduce(Expr::or)
-        .unwrap_or_else(|| lit(false))
-}
-
-fn literal(value: &AttributeValue) -> Expr {
-    match value.as_number() {
-        Some(number) => lit(number),
-        None => lit(value.to_text()),
-    }
-}
-
-/// Refuses a regular expression before a scan would.
-fn check_pattern(pattern: &str) -> Result<()> {
-    let none = StringArray::from(Vec::<&str>::new());
-    // On its own first: `a)|(b` would be valid within the parentheses around it.
-    for regex in [pattern, &whole_match(pattern)] {
-        regexp_is_match_scalar(&none, regex, None).map_err(|error| {
-            let what = "a condition's regular expression is not valid";
-            Error::invalid_input(format!("{what}: pattern=`{pattern}`")).with_source(error)
-        })?;
-    }
-    Ok(())
 }

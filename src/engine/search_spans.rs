@@ -73,16 +73,21 @@ impl FoundSpans {
         }
     }
 
-    /// Adds spans: the columns of [`super::search_plan::SearchPlan::summary`].
+    /// Adds spans: [`super::search_plan::SUMMARY_COLUMNS`], then whether they match.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         self.whole.add(batch)?;
-        let matches = batch
-            .columns()
-            .last()
-            .and_then(|last| last.as_boolean_opt());
-        let matches = matches.ok_or_else(|| Error::internal("spans without their matches"))?;
-        self.matching.add(&filter_record_batch(batch, matches)?)
+        self.matching.add(&matching(batch)?)
     }
+}
+
+/// Those of some spans of which the last column says that they match.
+pub(super) fn matching(batch: &RecordBatch) -> Result<RecordBatch> {
+    let matches = batch
+        .columns()
+        .last()
+        .and_then(|last| last.as_boolean_opt());
+    let matches = matches.ok_or_else(|| Error::internal("spans without their matches"))?;
+    Ok(filter_record_batch(batch, matches)?)
 }
 
 /// Collects the spans of traces.

@@ -39,8 +39,8 @@ use crate::functions::time_range::{EdgeRelations, TraceRelations};
 use crate::functions::{self, AttributeComparison, AttributeSyntax, SemconvKeys};
 use crate::span::{AttributeOutput, TraceId};
 use crate::table::{
-    Catalog, CatalogTable, IdLiterals, ItemFilters, LakeFiles, LakeMaintenance, ListingTable,
-    NewestFirst, SpansTable, StoredComparisons, TraceScope,
+    BoundedPages, Catalog, CatalogTable, IdLiterals, ItemFilters, LakeFiles, LakeMaintenance,
+    ListingTable, NewestFirst, SpansTable, StoredComparisons, TraceScope,
 };
 use crate::trace::EdgeMode;
 
@@ -359,6 +359,7 @@ fn state(lake: &Lake) -> SessionState {
         .with_analyzer_rules(analyzer_rules())
         .with_optimizer_rules(optimizer_rules())
         .with_physical_optimizer_rule(Arc::new(StoredComparisons))
+        .with_physical_optimizer_rule(Arc::new(BoundedPages))
         .with_physical_optimizer_rule(Arc::new(exec::CooperativeJoins))
         .build()
 }
@@ -395,6 +396,9 @@ fn session_config(lake: &Lake) -> SessionConfig {
     options.sql_parser.dialect = Dialect::PostgreSQL;
     // The table decides, query by query, whether filters are evaluated while decoding.
     options.execution.parquet.pushdown_filters = false;
+    // It cuts files into parts by their rows. Cut by bytes, a file of one row group is opened twice
+    // and read by one thread all the same.
+    options.optimizer.repartition_file_scans = false;
     config
 }
 

@@ -8,18 +8,11 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result;
-use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::TableType;
-use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::{
-    CachedParquetFileReaderFactory, ParquetAccessPlan,
-};
-use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
-};
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
@@ -27,14 +20,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt, TryStreamExt};
 
 use super::adapter::SpanAdapterFactory;
-use super::footers::{FOOTER_READS, footer, located};
+use super::file_parts::{FilePart, file_groups, part_counts, parts_of, table_statistics};
+use super::footers::{FOOTER_READS, footer};
 use super::index_predicate::IndexPredicate;
 use super::newest::Newest;
 use super::predicate::SpanPredicate;
 use super::pruning::{FilePlan, PlannedFile, all_files, choose_files};
-use super::row_ranges::{row_ranges, with_index};
 use crate::span::{AttributeColumn, AttributeType, logical_schema};
-use crate::storage::{Indexes, LakeFile, Log, TraceFilters};
+use crate::storage::{Indexes, Log, TraceFilters};
 
 /// Columns whose values are long: not decoding them for rows that are ruled out pays.
 const LARGE_COLUMNS: [&str; 5] = [
@@ -118,6 +111,20 @@ impl SpansTable {
             .await
     }
 
+    /// The files and rows that filters leave.
+    pub(super) async fn plan_rows(&self, filters: &[Expr]) -> crate::Result<FilePlan> {
+        let spans = SpanPredicate::extract(filters);
+        let plan = self.plan_files(&spans).await?;
+        let Some(indexes) = self.indexes.as_ref().filter(|_| self.pruning) else {
+            return Ok(plan);
+        };
+        let filters = [filters, &self.item_conditions].concat();
+        let predicate = IndexPredicate::extract(&filters);
+        let newest = self.newest.map(|count| Newest::new(count, &spans));
+        plan.prune_by_index(self.log.store(), indexes, &predicate, newest)
+            .await
+    }
+
     /// What reads the planned files as rows of `schema`.
     fn source(
         &self,
@@ -136,7 +143,9 @@ impl SpansTable {
         // Trace-id filters were asked, and cached, before the scan was planned.
         options.global.bloom_filter_on_read = false;
         options.global.pruning = self.pruning;
-        options.global.enable_page_index = self.pruning;
+        // Indexes have said more than statistics of pages could, and what those rule out besides
+        // makes the rest be read page by page. [`super::BoundedPages`] knows when they pay all the same.
+        options.global.enable_page_index = self.pruning && !plan.is_judged();
         let runtime = state.runtime_env();
         let store = runtime.object_store(&self.store_url)?;
         let metadata = runtime.cache_manager.get_file_metadata_cache();
@@ -167,41 +176,31 @@ impl SpansTable {
         Arc::new(Schema::new(fields.collect::<Fields>()))
     }
 
-    /// The files for the scan, each with the rows its trace ids can lie in, and its row count.
-    async fn partitioned_files(
+    /// The files for the scan, each with the rows its trace ids can lie in, in parts for so many
+    /// partitions.
+    async fn file_parts(
         &self,
         state: &dyn Session,
         files: &[PlannedFile],
         schema: &SchemaRef,
-    ) -> Result<Vec<(u64, PartitionedFile)>> {
+        partitions: usize,
+    ) -> Result<Vec<FilePart>> {
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let store = self.log.store();
-        futures::stream::iter(files.to_vec())
-            .map(|planned| {
+        let counts = part_counts(files, partitions);
+        let parts = futures::stream::iter(files.to_vec().into_iter().zip(counts))
+            .map(|(planned, count)| {
                 let cache = Arc::clone(&cache);
                 async move {
-                    let mut file = partitioned_file(&planned.file, schema);
                     // With its page index: what reads the file takes it from the cache, and would
                     // fetch it by itself each time.
                     let metadata = footer(store, &planned.file, &cache).await?;
-                    let mut access = None;
-                    if !planned.trace_ids.is_empty() {
-                        access = row_ranges(&metadata, &planned.trace_ids);
-                    }
-                    let groups = &planned.row_groups;
-                    if !groups.is_empty() {
-                        let all = || ParquetAccessPlan::new_all(groups.len());
-                        access = Some(with_index(access.unwrap_or_else(all), groups));
-                    }
-                    if let Some(access) = access {
-                        file = file.with_extension(access);
-                    }
-                    Ok((planned.row_count(), file))
+                    Ok::<_, DataFusionError>(parts_of(&planned, &metadata, count, schema))
                 }
             })
             .buffered(FOOTER_READS)
-            .try_collect()
-            .await
+            .try_collect::<Vec<_>>();
+        Ok(parts.await?.into_iter().flatten().collect())
     }
 }
 
@@ -230,18 +229,7 @@ impl TableProvider for SpansTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let spans = SpanPredicate::extract(filters);
-        let plan = self.plan_files(&spans).await?;
-        let plan = match &self.indexes {
-            Some(indexes) if self.pruning => {
-                let filters = [filters, &self.item_conditions].concat();
-                let predicate = IndexPredicate::extract(&filters);
-                let newest = self.newest.map(|count| Newest::new(count, &spans));
-                plan.prune_by_index(self.log.store(), indexes, &predicate, newest)
-                    .await?
-            }
-            _ => plan,
-        };
+        let plan = self.plan_rows(filters).await?;
         self.scan_files(state, &plan, projection, limit).await
     }
 }
@@ -262,8 +250,11 @@ impl SpansTable {
         let all = || (0..logical_schema().fields().len()).collect();
         let projection = projection.cloned().unwrap_or_else(all);
         let statistics = table_statistics(&plan.files, &schema);
-        let files = self.partitioned_files(state, &plan.files, &schema).await?;
-        let groups = file_groups(files, state.config().target_partitions());
+        // A part is opened for itself, which a limit is likely to make in vain.
+        let partitions = state.config().target_partitions();
+        let shared_by = if limit.is_some() { 1 } else { partitions };
+        let parts = self.file_parts(state, &plan.files, &schema, shared_by);
+        let groups = file_groups(parts.await?, partitions);
         let config = FileScanConfigBuilder::new(self.store_url.clone(), Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
@@ -275,21 +266,6 @@ impl SpansTable {
     }
 }
 
-/// Files dealt out to `target` groups of about equal rows, each keeping the order of `files`.
-fn file_groups(files: Vec<(u64, PartitionedFile)>, target: usize) -> Vec<FileGroup> {
-    let count = target.clamp(1, files.len().max(1));
-    let mut groups = vec![(0u64, Vec::new()); count];
-    for (row_count, file) in files {
-        // The group with the fewest rows so far takes the next file.
-        if let Some((rows, group)) = groups.iter_mut().min_by_key(|(rows, _)| *rows) {
-            *rows += row_count.max(1);
-            group.push(file);
-        }
-    }
-    let files = groups.into_iter().map(|(_, files)| files);
-    files.map(FileGroup::new).collect()
-}
-
 /// Whether a filter is better evaluated while decoding, so that what it rules out is not
 /// decoded: where few rows are left, or where what else is read is large. Small columns are
 /// decoded faster than they are skipped row by row.
@@ -297,55 +273,4 @@ fn filters_while_decoding(plan: &FilePlan, projection: Option<&Vec<usize>>) -> b
     let schema = logical_schema();
     let large = |index: &usize| LARGE_COLUMNS.contains(&schema.field(*index).name().as_str());
     plan.is_by_id() || projection.is_none_or(|columns| columns.iter().any(large))
-}
-
-fn partitioned_file(file: &LakeFile, schema: &SchemaRef) -> PartitionedFile {
-    PartitionedFile::new_from_meta(located(file))
-        .with_statistics(Arc::new(file_statistics(file, schema)))
-}
-
-fn file_statistics(file: &LakeFile, schema: &SchemaRef) -> Statistics {
-    let rows = usize::try_from(file.row_count).unwrap_or(usize::MAX);
-    statistics(
-        rows,
-        file.size,
-        Some((file.min_start_nano, file.max_start_nano)),
-        schema,
-    )
-}
-
-fn table_statistics(files: &[PlannedFile], schema: &SchemaRef) -> Statistics {
-    let files = files.iter().map(|planned| &planned.file);
-    let rows: u64 = files.clone().map(|file| file.row_count).sum();
-    let bytes: u64 = files.clone().map(|file| file.size).sum();
-    let first = files.clone().map(|file| file.min_start_nano).min();
-    let last = files.map(|file| file.max_start_nano).max();
-    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-    statistics(rows, bytes, first.zip(last), schema)
-}
-
-/// Statistics that are exact for rows and start times, and silent about everything else.
-fn statistics(
-    rows: usize,
-    bytes: u64,
-    start_nanos: Option<(i64, i64)>,
-    schema: &SchemaRef,
-) -> Statistics {
-    let columns = schema.fields().iter().map(|field| {
-        let mut column = ColumnStatistics::new_unknown();
-        if let ("start_time", Some((first, last))) = (field.name().as_str(), start_nanos) {
-            let time = |nanos| ScalarValue::TimestampNanosecond(Some(nanos), Some("UTC".into()));
-            column.min_value = Precision::Exact(time(first));
-            column.max_value = Precision::Exact(time(last));
-            column.null_count = Precision::Exact(0);
-        } else if !field.is_nullable() {
-            column.null_count = Precision::Exact(0);
-        }
-        column
-    });
-    Statistics {
-        num_rows: Precision::Exact(rows),
-        total_byte_size: Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX)),
-        column_statistics: columns.collect(),
-    }
 }

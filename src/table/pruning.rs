@@ -173,6 +173,15 @@ impl FilePlan {
         self.is_by_id() || left * SPARSE < all
     }
 
+    /// Whether indexes have told of each row whether it passes the filters, but for those on time.
+    pub(super) fn is_judged(&self) -> bool {
+        let mut files = self.files.iter();
+        files.all(|planned| {
+            let mut groups = planned.row_groups.iter();
+            !planned.row_groups.is_empty() && groups.all(|(_, matches)| matches.exact)
+        })
+    }
+
     /// Removes the files whose trace-id filter rules out every id asked for.
     pub(super) async fn prune_by_filters(
         mut self,

@@ -1,7 +1,7 @@
 //! The rows of a file that a scan has to read: those that can hold certain traces, by the page
 //! index of their ids, and those that can pass the filters, by its index.
 //!
-//! Read [`row_ranges`] and [`with_index`], which are pure. DataFusion prunes pages too, but by a whole query's ids at
+//! Read [`planned_rows`], which is pure. DataFusion prunes pages too, but by a whole query's ids at
 //! once: of a hundred ids a file holds a few, and its trace-id filter has told which.
 
 use std::ops::Range;
@@ -13,6 +13,7 @@ use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use roaring::RoaringBitmap;
 
 use super::index_matches::RowMatches;
+use super::pruning::PlannedFile;
 use crate::span::{TraceId, column};
 
 /// A share of a row group, as one of so many parts, from which on reading all rows is faster
@@ -20,6 +21,54 @@ use crate::span::{TraceId, column};
 const UNSELECTIVE: u64 = 2;
 /// Rows between two others that are read with them: skipping them takes longer.
 pub(super) const NEAR_ROWS: usize = 16;
+
+/// The rows of a planned file, within some of its rows, that have to be read; `None` where all of
+/// the file have to.
+pub(super) fn planned_rows(
+    metadata: &ParquetMetaData,
+    planned: &PlannedFile,
+    within: &Range<u64>,
+) -> Option<ParquetAccessPlan> {
+    let PlannedFile {
+        trace_ids,
+        row_groups,
+        ..
+    } = planned;
+    let all = || ParquetAccessPlan::new_all(metadata.num_row_groups());
+    let mut plan = (!trace_ids.is_empty())
+        .then(|| row_ranges(metadata, trace_ids))
+        .flatten();
+    if !row_groups.is_empty() {
+        plan = Some(with_index(plan.unwrap_or_else(all), row_groups));
+    }
+    if within.end - within.start < planned.file.row_count {
+        let groups = metadata.row_groups().iter();
+        let row_counts = groups.map(|group| group.num_rows().unsigned_abs());
+        plan = Some(cut(plan.unwrap_or_else(all), row_counts, within));
+    }
+    plan
+}
+
+/// What `plan` reads within some rows of the file, whose row groups have so many each.
+fn cut(
+    mut plan: ParquetAccessPlan,
+    row_counts: impl Iterator<Item = u64>,
+    within: &Range<u64>,
+) -> ParquetAccessPlan {
+    let mut first = 0;
+    for (index, rows) in row_counts.enumerate() {
+        let place = |row: u64| (row.clamp(first, first + rows) - first) as usize;
+        let kept = place(within.start)..place(within.end);
+        if kept.is_empty() {
+            plan.skip(index);
+        } else if kept.len() < rows as usize {
+            let kept = RowSelection::from_consecutive_ranges(std::iter::once(kept), rows as usize);
+            plan.scan_selection(index, kept);
+        }
+        first += rows;
+    }
+    plan
+}
 
 /// The pages whose range of ids holds one of `ids`; `None` where the file has no page index to
 /// tell. `ids` are sorted.
@@ -33,10 +82,7 @@ pub(super) fn row_ranges(metadata: &ParquetMetaData, ids: &[TraceId]) -> Option<
 
 /// What `plan` reads, without the rows that the index of the file rules out. `row_groups` are the
 /// rows of each row group and those that can pass.
-pub(super) fn with_index(
-    mut plan: ParquetAccessPlan,
-    row_groups: &[(u64, RowMatches)],
-) -> ParquetAccessPlan {
+fn with_index(mut plan: ParquetAccessPlan, row_groups: &[(u64, RowMatches)]) -> ParquetAccessPlan {
     for (index, (count, matches)) in row_groups.iter().enumerate().take(plan.len()) {
         let Some(rows) = &matches.rows else {
             continue;
@@ -131,5 +177,41 @@ mod tests {
             );
         }
         assert!(!holds_any(&ids, &[8; 16], &[9; 16]));
+    }
+
+    #[test]
+    fn parts_have_the_rows_of_the_plan_each_once() {
+        let row_counts = [10, 4, 7];
+        let mut plan = ParquetAccessPlan::new_all(3);
+        plan.skip(1);
+        let every_other = (0..7).filter(|row| row % 2 == 0).map(|row| row..row + 1);
+        plan.scan_selection(2, RowSelection::from_consecutive_ranges(every_other, 7));
+        let numbers = |plan: &ParquetAccessPlan| -> Vec<(usize, usize)> {
+            let rows_of = |(group, access): (usize, &RowGroupAccess)| -> Vec<(usize, usize)> {
+                let mut at = 0;
+                let selectors = match access {
+                    RowGroupAccess::Skip => Vec::new(),
+                    RowGroupAccess::Scan => vec![RowSelector::select(row_counts[group] as usize)],
+                    RowGroupAccess::Selection(rows) => rows.iter().copied().collect(),
+                };
+                let rows = selectors.iter().flat_map(|selector| {
+                    at += selector.row_count;
+                    let selected = if selector.skip { 0 } else { selector.row_count };
+                    at - selected..at
+                });
+                rows.map(|row| (group, row)).collect()
+            };
+            plan.inner().iter().enumerate().flat_map(rows_of).collect()
+        };
+        let all = numbers(&plan);
+        assert_eq!(all.len(), 14);
+        for step in 1..=21 {
+            let parts = (0..21u64)
+                .step_by(step)
+                .map(|first| first..first + step as u64);
+            let parts = parts.map(|within| cut(plan.clone(), row_counts.into_iter(), &within));
+            let parts: Vec<_> = parts.flat_map(|part| numbers(&part)).collect();
+            assert_eq!(parts, all, "{step}");
+        }
     }
 }
