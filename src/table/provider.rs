@@ -188,7 +188,7 @@ impl SpansTable {
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let store = self.log.store();
         let counts = part_counts(files, partitions);
-        let parts = futures::stream::iter(files.to_vec().into_iter().zip(counts))
+        let parts = futures::stream::iter(files.iter().cloned().zip(counts))
             .map(|(planned, count)| {
                 let cache = Arc::clone(&cache);
                 async move {
