@@ -116,7 +116,8 @@ impl std::fmt::Display for Statement {
 impl Session {
     pub(super) async fn try_new(lake: &Lake, options: SessionOptions) -> Result<Self> {
         let context = SessionContext::new_with_state(state(lake));
-        for function in functions::scalar::all() {
+        let scalar = functions::scalar::all().into_iter();
+        for function in scalar.chain(functions::scalar::replacements()) {
             context.register_udf(function.as_ref().clone());
         }
         for function in functions::aggregate::all() {

@@ -90,23 +90,22 @@ pub(super) fn parts_of(
     parts.collect()
 }
 
-/// Parts dealt out to at most `target` groups of about equal rows, each keeping their order.
+/// Parts dealt out to at most `target` groups, one after the other: what a partition that is done
+/// takes next is the first that nobody reads, of all groups in a row.
 pub(super) fn file_groups(parts: Vec<FilePart>, target: usize) -> Vec<FileGroup> {
     let row_count: u64 = parts.iter().map(|part| part.row_count).sum();
     let most = match row_count <= FEW_ROWS {
         true => parts.len().div_ceil(FEW_FILES),
         false => parts.len(),
     };
-    let mut groups = vec![(0u64, Vec::new()); target.clamp(1, most.max(1))];
-    for FilePart { row_count, file } in parts {
-        // The group with the fewest rows so far takes the next one.
-        if let Some((rows, group)) = groups.iter_mut().min_by_key(|(rows, _)| *rows) {
-            *rows += row_count.max(1);
-            group.push(file);
-        }
-    }
-    let files = groups.into_iter().map(|(_, files)| files);
-    files.map(FileGroup::new).collect()
+    let (part_count, count) = (parts.len(), target.clamp(1, most.max(1)));
+    let begin = |group: usize| part_count * group / count;
+    let mut files = parts.into_iter().map(|part| part.file);
+    let groups = (0..count).map(|group| {
+        let size = begin(group + 1) - begin(group);
+        FileGroup::new(files.by_ref().take(size).collect())
+    });
+    groups.collect()
 }
 
 fn part_statistics(file: &LakeFile, rows: &Range<u64>, schema: &SchemaRef) -> Statistics {
@@ -174,5 +173,28 @@ mod tests {
         assert_eq!(counts(&[MANY; 6], 1), [1; 6]);
         assert_eq!(counts(&[2000; 100], 2), [1; 100]);
         assert_eq!(counts(&[0, 0], 2), [1, 1]);
+    }
+
+    #[test]
+    fn groups_in_a_row_are_the_parts_in_their_order() {
+        let sizes = |row_count: u64, part_count: u64, target: usize| -> Vec<usize> {
+            let parts = (0..part_count).map(|part| FilePart {
+                row_count,
+                file: PartitionedFile::new(part.to_string(), 1),
+            });
+            let groups = file_groups(parts.collect(), target);
+            let files = groups.iter().flat_map(FileGroup::iter);
+            let names: Vec<_> = files.map(|file| file.path().to_string()).collect();
+            let expected: Vec<_> = (0..part_count).map(|part| part.to_string()).collect();
+            assert_eq!(names, expected);
+            groups.iter().map(FileGroup::len).collect()
+        };
+        const MANY: u64 = 100_000;
+        assert_eq!(sizes(MANY, 5, 2), [2, 3]);
+        assert_eq!(sizes(MANY, 5, 4), [1, 1, 1, 2]);
+        assert_eq!(sizes(MANY, 1, 2), [1]);
+        assert_eq!(sizes(10, 2, 2), [2]);
+        assert_eq!(sizes(10, 3, 4), [1, 2]);
+        assert_eq!(sizes(0, 0, 2), [0]);
     }
 }

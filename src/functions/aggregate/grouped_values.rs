@@ -20,9 +20,11 @@ use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::compute::filter;
 use datafusion::common::{Result, exec_err};
 
-/// Values that are gathered before they are ordered: many, so that runs are long, in memory that
-/// does not count.
-const GATHERED: usize = 1 << 21;
+/// Values that are gathered before they are ordered: no more than a processor's cache holds, since
+/// ordering goes to and fro between groups.
+const GATHERED: usize = 1 << 16;
+/// The least values gathered for each group: a run of fewer costs more than its values.
+const LEAST_RUN: usize = 4;
 /// The most values whose bytes the place of a view can tell.
 const ADDRESSABLE: usize = u32::MAX as usize / size_of::<f64>();
 
@@ -75,7 +77,7 @@ impl GroupedValues {
         self.gathered_count += values.len();
         self.gathered.push((groups, values));
         // Ordering takes the time of going through all groups.
-        match self.gathered_count >= GATHERED.max(group_count) {
+        match self.gathered_count >= GATHERED.max(LEAST_RUN * group_count) {
             true => self.order(group_count),
             false => Ok(()),
         }

@@ -7,13 +7,13 @@ use std::sync::LazyLock;
 
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit};
 use datafusion::common::{Result, ScalarValue, exec_err};
-use datafusion::functions::datetime::date_bin::DateBinFunc;
 use datafusion::logical_expr::scalar_doc_sections::DOC_SECTION_DATETIME;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature, TIMEZONE_WILDCARD,
     TypeSignature, Volatility,
 };
 
+use super::DateBin;
 use crate::error::Error;
 use crate::search::parse_duration;
 
@@ -28,7 +28,7 @@ const FIRST_OF_MONTH: i64 = 946_684_800_000_000_000;
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct TimeBucketFunc {
     signature: Signature,
-    date_bin: DateBinFunc,
+    date_bin: DateBin,
 }
 
 impl Default for TimeBucketFunc {
@@ -55,7 +55,7 @@ impl Default for TimeBucketFunc {
         }
         Self {
             signature: Signature::one_of(signatures, Volatility::Immutable),
-            date_bin: DateBinFunc::new(),
+            date_bin: DateBin::default(),
         }
     }
 }
